@@ -1,0 +1,46 @@
+// Which chunks a tick folds: scan, set arithmetic, and the bound on memory.
+//
+// Owns: the chunks of one tick (in the tick's memory context) and the surveys of backlogs.
+// May call: spool, fold_state. Invariants: a tick's chunks are exactly those whose tuple the
+// tick's snapshot sees and whose transaction is in the new progress and not in the old one;
+// big transactions by piece (`seq`). Memory: about twice settings::fold_batch, or one chunk
+// if that is larger.
+#pragma once
+
+#include "fold/fold_state.hpp"
+
+#include "spool/chunk.hpp"
+
+namespace pipeline::fold {
+
+struct TickChunk {
+    uint64 xid;
+    int64 seq;
+    Oid stream;
+    uint32 consumers; ///< bit i: counts for the i-th consumer of the tick
+    const spool::Chunk *chunk;
+};
+
+constexpr int kMaxConsumersPerTick = 32;
+
+/// Chunks, and the progress that each consumer has when they are folded.
+struct Collection {
+    int nconsumers;
+    Consumer *consumers[kMaxConsumersPerTick]; ///< the first is the one that the tick is for
+    spool::XidSet folded[kMaxConsumersPerTick];
+    spool::BigTransaction *big; ///< of the first consumer, after the tick
+    int nbig;
+    BigHint hints[kMaxBig];
+    int nhints;
+    TickChunk *chunks;
+    int nchunks;
+    int capacity;
+    Size bytes;
+    bool left_behind; ///< there is more to fold for the first consumer
+};
+
+/// Fills `collection` (consumers are given) from the spool as `snapshot` sees it. False if the
+/// chunks are too many and there are several consumers: try the first one alone.
+bool collect(Collection *collection, Snapshot snapshot);
+
+} // namespace pipeline::fold

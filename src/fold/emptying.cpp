@@ -1,0 +1,262 @@
+#include "fold/emptying.hpp"
+
+#include "fold/fold_state.hpp"
+#include "pg/compat.hpp"
+#include "pg/guard.hpp"
+#include "pg/list.hpp"
+#include "pg/settings.hpp"
+#include "pg/stop_points.hpp"
+#include "spool/generations.hpp"
+#include "spool/xid_sets.hpp"
+
+extern "C" {
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "catalog/heap.h"
+#include "catalog/index.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "postmaster/autovacuum.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::fold {
+namespace {
+
+/// More generations than this are not created: then the current one grows.
+constexpr int kMaxGenerations = 16;
+
+BlockNumber blocks_of(Oid relid)
+{
+    Relation rel = table_open(relid, AccessShareLock);
+    BlockNumber const nblocks = RelationGetNumberOfBlocks(rel);
+    table_close(rel, NoLock);
+    return nblocks;
+}
+
+Size bytes_of(Oid relid)
+{
+    Relation rel = table_open(relid, AccessShareLock);
+    Size bytes = static_cast<Size>(RelationGetNumberOfBlocks(rel)) * BLCKSZ;
+    Oid const toast = rel->rd_rel->reltoastrelid;
+    table_close(rel, NoLock);
+    if (OidIsValid(toast))
+        bytes += static_cast<Size>(blocks_of(toast)) * BLCKSZ;
+    return bytes;
+}
+
+/// CREATE VIEW holds the same tag shared to its end: chunks that a view needs which is not yet
+/// committed must stay (view/create_view.cpp).
+bool lock_emptying()
+{
+    LOCKTAG tag;
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId,
+                       get_extension_oid("pipeline_ext", false), 1);
+    return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/// The last look: is there a chunk in the generation that some consumer lacks?
+struct LastLook {
+    int64 ordinal;
+    const spool::XidSet *live;
+    bool found;
+};
+
+bool lacks(const Consumer *consumer, const spool::StoredChunk &chunk)
+{
+    if (consumer->progress.folded.contains(chunk.xid))
+        return false;
+    for (int i = 0; i < consumer->progress.nbig; i++)
+        if (consumer->progress.big[i].xid == chunk.xid &&
+            chunk.seq <= consumer->progress.big[i].seq)
+            return false;
+    // Paused and failed views keep their backlog: any reader counts, not only running ones.
+    for (auto *view : pg::each<FoldedView>(state().views))
+        if (view->consumer == consumer && view->query.stream == chunk.stream)
+            return true;
+    return false;
+}
+
+spool::Visit look(const spool::StoredChunk &chunk, void *arg)
+{
+    auto *last_look = static_cast<LastLook *>(arg);
+    if (!last_look->live->contains(chunk.xid))
+        elog(ERROR, "a chunk of a running transaction is in a locked spool generation");
+    for (auto *consumer : pg::each<Consumer>(state().consumers))
+        if (lacks(consumer, chunk)) {
+            last_look->found = true;
+            return spool::Visit::kStop;
+        }
+    return spool::Visit::kNext;
+}
+
+/// Where chunks can lie that some consumer lacks.
+spool::Position oldest_lack(const spool::XidSet &live)
+{
+    spool::Position oldest = spool::kSpoolEnd;
+    for (auto *consumer : pg::each<Consumer>(state().consumers)) {
+        if (consumer->progress.nbig > 0)
+            return {};
+        uint64 const xid = spool::first_new(consumer->progress.folded, live);
+        if (xid == spool::kNoXid)
+            continue;
+        spool::Position const position = spool::position_of_xid(xid);
+        if (position.ordinal < oldest.ordinal ||
+            (position.ordinal == oldest.ordinal && position.block < oldest.block))
+            oldest = position;
+    }
+    return oldest;
+}
+
+bool is_drained(const spool::Generation &generation)
+{
+    PushActiveSnapshot(GetLatestSnapshot());
+    spool::XidSet const live = spool::xid_set_of(GetActiveSnapshot(), CurrentMemoryContext);
+    LastLook last_look{generation.ordinal, &live, false};
+    spool::Position from = oldest_lack(live);
+    bool drained = true;
+    if (from.ordinal <= generation.ordinal) {
+        if (from.ordinal < generation.ordinal)
+            from = {generation.ordinal, 0};
+        spool::scan_spool(GetActiveSnapshot(), from, {generation.ordinal, InvalidBlockNumber},
+                          look, &last_look);
+        drained = !last_look.found;
+    }
+    PopActiveSnapshot();
+    return drained;
+}
+
+/// Cutting in place does not advance relfrozenxid. Long before the anti-wraparound vacuum
+/// would come (and hold up rotation), the table gets a new file instead.
+bool is_old(Relation rel)
+{
+    TransactionId const next = XidFromFullTransactionId(ReadNextFullTransactionId());
+    int32 const age = static_cast<int32>(next - rel->rd_rel->relfrozenxid);
+    return age > autovacuum_freeze_max_age / 2;
+}
+
+void cut(Relation rel)
+{
+    Oid const toast = rel->rd_rel->reltoastrelid;
+    if (!is_old(rel)) {
+        heap_truncate_one_rel(rel);
+        return;
+    }
+    pg::new_relation_file(rel);
+    if (OidIsValid(toast)) {
+        Relation toast_rel = table_open(toast, AccessExclusiveLock);
+        pg::new_relation_file(toast_rel);
+        table_close(toast_rel, NoLock);
+        pg::rebuild_toast_index(RelationGetRelid(rel));
+    }
+}
+
+/// One generation, in a transaction of its own. True if it was emptied.
+bool empty_generation(const spool::Generation &generation)
+{
+    pg::stop_point("empty_before_lock");
+    if (!ConditionalLockRelationOid(generation.relid, AccessExclusiveLock) || !lock_emptying())
+        return false;
+    pg::stop_point("empty_locked");
+    // Views that committed up to now must be in the list; later ones wait for our lock.
+    AcceptInvalidationMessages();
+    if (!refresh_state() || !is_drained(generation))
+        return false;
+
+    // Progress is committed asynchronously. RelationTruncate flushes its own record in some
+    // minors only under conditions, so this does not rest on it: if the cut survives a crash,
+    // so does every progress before it.
+    XLogFlush(GetXLogInsertRecPtr());
+    pg::stop_point("empty_before_truncate");
+    Relation rel = table_open(generation.relid, NoLock);
+    cut(rel);
+    table_close(rel, NoLock);
+    pg::stop_point("empty_truncated");
+    return true;
+}
+
+enum class Attempt { kNothing, kDone, kLater };
+
+template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
+{
+    pg::Failure const failure = pg::top_level([&] {
+        SetCurrentStatementStartTimestamp();
+        StartTransactionCommand();
+        fn();
+        CommitTransactionCommand();
+    });
+    MemoryContextSwitchTo(TopMemoryContext);
+    if (failure.failed) {
+        spool::forget_marks();
+        forget_state();
+        ereport(LOG, (errcode(failure.sqlstate),
+                      errmsg("fold worker could not %s: %s", what, failure.message)));
+    }
+    return !failure.failed;
+}
+
+struct Plan {
+    bool rotate;
+    int32 rotate_to;
+    int ncandidates;
+    spool::Generation candidates[kMaxGenerations];
+};
+
+/// What there is to do; reads sizes only.
+void look_around(bool idle, Plan *plan)
+{
+    List *const generations = spool::list_generations();
+    auto *current = static_cast<spool::Generation *>(llast(generations));
+    *plan = {};
+    plan->rotate_to = -1;
+    bool empty_one_found = false;
+    for (auto *generation : pg::each<spool::Generation>(generations)) {
+        bool const is_empty = bytes_of(generation->relid) == 0;
+        if (generation != current && is_empty) {
+            plan->rotate_to = generation->id;
+            empty_one_found = true;
+        }
+        if (!is_empty && (generation != current || idle) &&
+            plan->ncandidates < kMaxGenerations)
+            plan->candidates[plan->ncandidates++] = *generation;
+    }
+    plan->rotate = bytes_of(current->relid) >=
+                       static_cast<Size>(settings::spool_generation_size) * 1024 * 1024 &&
+                   (empty_one_found || list_length(generations) < kMaxGenerations);
+}
+
+} // namespace
+
+bool tend_generations(bool idle)
+{
+    Plan plan{};
+    if (!run_transaction("look at the spool", [&] { look_around(idle, &plan); }))
+        return true;
+    if (plan.rotate) {
+        if (run_transaction("rotate the spool", [&] {
+                spool::rotate_to(plan.rotate_to);
+                pg::stop_point("rotate_before_commit");
+            }))
+            spool::refresh_generations_later();
+        pg::stop_point("rotate_committed");
+    }
+    bool left = false;
+    for (int i = 0; i < plan.ncandidates; i++) {
+        bool emptied = false;
+        bool const ran = run_transaction("empty a spool generation", [&] {
+            emptied = empty_generation(plan.candidates[i]);
+        });
+        pg::stop_point("empty_committed");
+        if (ran && emptied)
+            spool::refresh_generations_later();
+        else
+            left = true;
+    }
+    return left || plan.rotate;
+}
+
+} // namespace pipeline::fold

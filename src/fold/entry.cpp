@@ -1,0 +1,240 @@
+#include "fold/entry.hpp"
+
+#include "fold/emptying.hpp"
+#include "fold/fold_state.hpp"
+#include "fold/tick.hpp"
+#include "pg/list.hpp"
+#include "pg/settings.hpp"
+#include "spool/reader.hpp"
+#include "spool/rendezvous.hpp"
+#include "spool/xid_sets.hpp"
+
+extern "C" {
+#include "access/transam.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/procarray.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::fold {
+namespace {
+
+/// The current generation is emptied in place after so long without a row. If that fails
+/// (a view is paused, a writer has not ended), the next try comes later and later.
+constexpr int kIdleBeforeEmptying = 1000;
+constexpr int kLongestTendDelay = 60000;
+
+/// Generations are looked at so often under load.
+constexpr int kTendInterval = 1000;
+
+/// The loop's own memory.
+struct Pace {
+    TimestampTz last_work;     ///< when something was folded
+    TimestampTz last_tend;
+    TimestampTz last_horizon;
+    int stretch;               ///< ms added while the removable horizon lags
+    int failures;              ///< ticks that failed in a row
+    bool spool_clean;          ///< nothing to empty since the last look
+    int tend_delay;            ///< ms until an idle worker tries again to empty generations
+};
+
+/// Does a waiter's request hold? Views that are paused, failed or blocked do not count.
+bool is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
+{
+    uint64 const value = U64FromFullTransactionId(xid);
+    for (auto *consumer : pg::each<Consumer>(state().consumers)) {
+        if (consumer->id != InvalidOid &&
+            (consumer->retry_at != 0 || !has_running_view(consumer)))
+            continue;
+        const spool::XidSet &folded = consumer->progress.folded;
+        if (kind == spool::WaitKind::kXid ? !folded.contains(value)
+                                          : spool::lacks_below(folded, latest_set(), value))
+            return false;
+    }
+    return true;
+}
+
+/// Row versions pile up while something holds the removable horizon back (pg_dump, an idle
+/// transaction): then fewer ticks make fewer versions. Looked at ten times a second.
+void look_at_horizon(Pace *pace, TimestampTz now)
+{
+    if (!TimestampDifferenceExceeds(pace->last_horizon, now, 100))
+        return;
+    pace->last_horizon = now;
+    TransactionId const horizon = GetOldestNonRemovableTransactionId(nullptr);
+    TransactionId const next = XidFromFullTransactionId(ReadNextFullTransactionId());
+    int32 const lag = static_cast<int32>(next - horizon);
+    pace->stretch = std::clamp((lag - 2000) / 20, 0, 1000);
+}
+
+struct RoundOutcome {
+    bool folded;
+    bool left_behind;
+    bool failed;
+    bool extension_is_gone;
+};
+
+void add(RoundOutcome *round, const TickOutcome &tick)
+{
+    round->folded |= tick.folded;
+    round->left_behind |= tick.left_behind;
+    round->failed |= tick.failed;
+    round->extension_is_gone |= tick.extension_is_gone;
+}
+
+bool is_laggard_due(const Consumer *consumer, TimestampTz now)
+{
+    return consumer->id != InvalidOid && has_running_view(consumer) &&
+           (consumer->retry_at == 0 || consumer->retry_at <= now);
+}
+
+/// The shared consumer, then one tick for each laggard that could not come along.
+RoundOutcome run_round()
+{
+    RoundOutcome round{};
+    TickOutcome const shared = run_tick(InvalidOid);
+    add(&round, shared);
+    if (shared.extension_is_gone)
+        return round;
+
+    // run_tick may replace the list: walk over a copy of the ids.
+    Oid laggards[kMaxBig];
+    int count = 0;
+    TimestampTz const now = GetCurrentTimestamp();
+    for (auto *consumer : pg::each<Consumer>(state().consumers))
+        if (count < kMaxBig && is_laggard_due(consumer, now))
+            laggards[count++] = consumer->id;
+    for (int i = 0; i < count; i++)
+        add(&round, run_tick(laggards[i]));
+    return round;
+}
+
+/// When the next laggard is due, in ms; -1 = none.
+long next_retry(TimestampTz now)
+{
+    long shortest = -1;
+    for (auto *consumer : pg::each<Consumer>(state().consumers)) {
+        if (consumer->id == InvalidOid || !has_running_view(consumer))
+            continue;
+        long const wait = std::max(
+            1L, TimestampDifferenceMilliseconds(now, std::max(now, consumer->retry_at)));
+        shortest = shortest < 0 ? wait : std::min(shortest, wait);
+    }
+    return shortest;
+}
+
+void wait_ms(long timeout, bool on_latch)
+{
+    int events = WL_EXIT_ON_PM_DEATH;
+    if (on_latch)
+        events |= WL_LATCH_SET;
+    if (timeout >= 0)
+        events |= WL_TIMEOUT;
+    (void) WaitLatch(on_latch ? MyLatch : nullptr, events, timeout, PG_WAIT_EXTENSION);
+}
+
+/// After a tick: a short pause lets rows gather. A failed tick pauses longer and longer.
+void pause_between_ticks(const Pace &pace, const RoundOutcome &round)
+{
+    if (round.failed) {
+        long const delay = pace.failures <= 1 ? 1 : std::min(100L << (pace.failures - 2), 30000L);
+        wait_ms(delay, true);
+        return;
+    }
+    int const pause = settings::fold_interval + pace.stretch;
+    if (round.left_behind || pause == 0 || spool::has_waiters())
+        return;
+    wait_ms(pause, pause > 20);
+}
+
+int elapsed_ms(TimestampTz since, TimestampTz now)
+{
+    return static_cast<int>(std::min(TimestampDifferenceMilliseconds(since, now),
+                                     static_cast<long>(INT_MAX)));
+}
+
+/// How long to sleep on the latch; -1 = for ever, 0 = do not.
+long sleep_time(const Pace &pace, TimestampTz now)
+{
+    long timeout = settings::idle_exit * 1000L - elapsed_ms(pace.last_work, now);
+    timeout = std::max(timeout, 1L);
+    if (!pace.spool_clean) {
+        long const due =
+            pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
+        timeout = std::min(timeout, std::max(due, 1L));
+    }
+    long const retry = next_retry(now);
+    return retry >= 0 ? std::min(timeout, retry) : timeout;
+}
+
+void tend(Pace *pace, bool idle)
+{
+    pace->spool_clean = !tend_generations(idle) && idle;
+    pace->last_tend = GetCurrentTimestamp();
+    if (idle)
+        pace->tend_delay = std::min(pace->tend_delay * 2, kLongestTendDelay);
+}
+
+void take_interrupts()
+{
+    CHECK_FOR_INTERRUPTS();
+    if (ConfigReloadPending) {
+        ConfigReloadPending = false;
+        ProcessConfigFile(PGC_SIGHUP);
+    }
+}
+
+} // namespace
+
+void run_worker()
+{
+    init_state();
+    spool::install_reader();
+    partial::install_plans();
+    Pace pace{};
+    pace.last_work = pace.last_tend = GetCurrentTimestamp();
+    pace.tend_delay = kIdleBeforeEmptying;
+
+    for (;;) {
+        ResetLatch(MyLatch);
+        take_interrupts();
+        pgstat_report_activity(STATE_RUNNING, "folding");
+        spool::note_requests();
+        RoundOutcome const round = run_round();
+        if (round.extension_is_gone)
+            return;
+        if (!round.failed)
+            spool::answer_waiters(is_folded, nullptr);
+        pace.failures = round.failed ? pace.failures + 1 : 0;
+
+        TimestampTz now = GetCurrentTimestamp();
+        if (round.folded) {
+            pace.last_work = now;
+            pace.spool_clean = false;
+            pace.tend_delay = kIdleBeforeEmptying;
+        }
+        if (round.folded || round.failed || round.left_behind) {
+            look_at_horizon(&pace, now);
+            if (TimestampDifferenceExceeds(pace.last_tend, now, kTendInterval))
+                tend(&pace, false);
+            pause_between_ticks(pace, round);
+            continue;
+        }
+
+        if (!pace.spool_clean &&
+            elapsed_ms(std::max(pace.last_work, pace.last_tend), now) >= pace.tend_delay)
+            tend(&pace, true);
+        now = GetCurrentTimestamp();
+        if (pace.spool_clean && !spool::has_waiters() && next_retry(now) < 0 &&
+            elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
+            return;
+        pgstat_report_activity(STATE_IDLE, nullptr);
+        wait_ms(sleep_time(pace, now), true);
+    }
+}
+
+} // namespace pipeline::fold

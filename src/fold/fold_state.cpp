@@ -1,0 +1,200 @@
+#include "fold/fold_state.hpp"
+
+#include "fold/view_machine.hpp"
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+#include "spool/progress_store.hpp"
+#include "spool/xid_sets.hpp"
+
+extern "C" {
+#include "utils/inval.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::fold {
+namespace {
+
+constinit FoldState the_state{};
+constinit Oid query_catalog = InvalidOid;
+
+void note_message(Datum, Oid relid)
+{
+    if (relid == InvalidOid || relid == query_catalog)
+        the_state.valid = false;
+}
+
+Consumer *find_consumer(Oid id)
+{
+    for (auto *consumer : pg::each<Consumer>(the_state.consumers))
+        if (consumer->id == id)
+            return consumer;
+    return nullptr;
+}
+
+FoldedView *find_view(Oid view)
+{
+    for (auto *candidate : pg::each<FoldedView>(the_state.views))
+        if (candidate->query.view == view)
+            return candidate;
+    return nullptr;
+}
+
+Consumer *new_consumer(Oid id)
+{
+    auto *consumer = static_cast<Consumer *>(palloc0(sizeof(Consumer)));
+    consumer->id = id;
+    consumer->context =
+        AllocSetContextCreate(the_state.context, "fold consumer", ALLOCSET_SMALL_SIZES);
+    return consumer;
+}
+
+void drop_consumer(Consumer *consumer)
+{
+    drop_survey(consumer);
+    MemoryContextDelete(consumer->context);
+    pfree(consumer);
+}
+
+/// Consumers whose stored row is the version we know keep what is in memory.
+void refresh_consumers(const List *stored)
+{
+    List *fresh = NIL;
+    for (auto *row : pg::each<spool::StoredProgress>(stored)) {
+        Consumer *consumer = find_consumer(row->consumer);
+        if (consumer != nullptr)
+            the_state.consumers = list_delete_ptr(the_state.consumers, consumer);
+        else
+            consumer = new_consumer(row->consumer);
+        if (consumer->version != row->version) {
+            set_progress(consumer, row->progress);
+            consumer->version = row->version;
+            drop_survey(consumer);
+            consumer->nhints = 0;
+        }
+        fresh = consumer->id == InvalidOid ? lcons(consumer, fresh) : lappend(fresh, consumer);
+    }
+    for (auto *gone : pg::each<Consumer>(the_state.consumers))
+        drop_consumer(gone);
+    list_free(the_state.consumers);
+    the_state.consumers = fresh;
+}
+
+void refresh_views(const List *queries)
+{
+    List *fresh = NIL;
+    for (auto *query : pg::each<view::ContinuousQuery>(queries)) {
+        FoldedView *view = find_view(query->view);
+        if (view != nullptr)
+            the_state.views = list_delete_ptr(the_state.views, view);
+        else
+            view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
+        bool const mended = view->query.failed && !query->failed;
+        view->query = *query;
+        Consumer *const own = find_consumer(query->view);
+        if (own != nullptr && mended)
+            own->retry_at = 0;
+        view->consumer = own != nullptr ? own : shared_consumer();
+        fresh = lappend(fresh, view);
+    }
+    for (auto *gone : pg::each<FoldedView>(the_state.views)) {
+        drop_machine(gone);
+        pfree(gone);
+    }
+    list_free(the_state.views);
+    the_state.views = fresh;
+}
+
+} // namespace
+
+FoldState &state()
+{
+    return the_state;
+}
+
+void init_state()
+{
+    the_state.context =
+        AllocSetContextCreate(TopMemoryContext, "fold state", ALLOCSET_DEFAULT_SIZES);
+    CacheRegisterRelcacheCallback(note_message, static_cast<Datum>(0));
+}
+
+bool refresh_state()
+{
+    if (the_state.valid)
+        return true;
+    query_catalog = view::catalog_relation("query");
+    if (!OidIsValid(query_catalog))
+        return false;
+    // Set first: a message that comes while we read makes us read again.
+    the_state.valid = true;
+    List *const stored = spool::list_progress();
+    List *const queries = view::list_queries();
+    pg::in_context(the_state.context, [&] {
+        refresh_consumers(stored);
+        refresh_views(queries);
+    });
+    return true;
+}
+
+void forget_state()
+{
+    the_state.valid = false;
+    for (auto *view : pg::each<FoldedView>(the_state.views))
+        drop_machine(view);
+    for (auto *consumer : pg::each<Consumer>(the_state.consumers))
+        consumer->version = InvalidTransactionId;
+}
+
+Consumer *shared_consumer()
+{
+    auto *const first = the_state.consumers != NIL
+                            ? static_cast<Consumer *>(linitial(the_state.consumers))
+                            : nullptr;
+    if (first == nullptr || first->id != InvalidOid)
+        ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+                        errmsg("pipelinedb.progress has no row for the shared consumer")));
+    return first;
+}
+
+void set_progress(Consumer *consumer, const spool::Progress &progress)
+{
+    // The new value may be built from the old one: copy before the reset.
+    MemoryContext const fresh =
+        AllocSetContextCreate(the_state.context, "fold consumer", ALLOCSET_SMALL_SIZES);
+    pg::in_context(fresh, [&] {
+        spool::Progress copy = progress;
+        copy.folded = spool::copy_set(progress.folded);
+        copy.big = static_cast<spool::BigTransaction *>(
+            palloc(sizeof(spool::BigTransaction) * static_cast<Size>(progress.nbig + 1)));
+        std::copy_n(progress.big, progress.nbig, copy.big);
+        consumer->progress = copy;
+    });
+    MemoryContextDelete(consumer->context);
+    consumer->context = fresh;
+}
+
+void drop_survey(Consumer *consumer)
+{
+    if (consumer->survey != nullptr)
+        MemoryContextDelete(consumer->survey->context);
+    consumer->survey = nullptr;
+}
+
+bool is_wanted(const Consumer *consumer, Oid stream)
+{
+    for (auto *view : pg::each<FoldedView>(the_state.views))
+        if (view->consumer == consumer && view->query.stream == stream && view->runs())
+            return true;
+    return false;
+}
+
+bool has_running_view(const Consumer *consumer)
+{
+    for (auto *view : pg::each<FoldedView>(the_state.views))
+        if (view->consumer == consumer && view->runs())
+            return true;
+    return false;
+}
+
+} // namespace pipeline::fold

@@ -1,0 +1,111 @@
+// What a fold worker knows between two ticks: consumers, their views, their progress.
+//
+// Owns: the process-wide FoldState and the memory behind it; all of it can be thrown away and
+// read again from the catalog. May call: spool, view, partial.
+// Invariant: a Consumer's progress in memory equals the stored one, or is ahead of it by
+// transactions that wrote no chunk for its views.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#include "fold/group_combine.hpp"
+#include "partial/general.hpp"
+#include "spool/progress.hpp"
+#include "spool/reader.hpp"
+#include "view/catalog.hpp"
+
+namespace pipeline::fold {
+
+struct Consumer;
+
+/// What is needed to fold one view; built on first use, dropped when its plan is stale.
+struct ViewMachine {
+    MemoryContext context;
+    partial::GeneralPlan *plan;
+    CombineEnvironment environment;
+    Oid owner;
+    int ncolumns;           ///< of the definition, and so of the matrel
+    int nkeys;              ///< they come first
+    CombineColumn *columns; ///< by column number; unused for keys
+};
+
+struct FoldedView {
+    view::ContinuousQuery query;
+    Consumer *consumer;
+    ViewMachine *machine; ///< may be nullptr
+
+    bool runs() const { return query.active && !query.failed; }
+};
+
+/// Transactions of a backlog that is too large for one tick, by ascending xid.
+struct SurveyedTransaction {
+    uint64 xid; // first: the hash key
+    Size bytes;
+    spool::Position first;
+    spool::Position last;
+};
+
+struct Survey {
+    MemoryContext context; ///< of everything here
+    spool::XidSet target;
+    SurveyedTransaction *transactions;
+    int count;
+    int next;
+    uint64 limit; ///< xids from here on were not looked at (kNoXid: all were)
+};
+
+/// Where the next piece of a big transaction begins; known to this process only.
+struct BigHint {
+    uint64 xid;
+    spool::Position resume;
+};
+
+constexpr int kMaxBig = 64;
+
+/// A group of views with one progress: id 0 is shared by all that keep up, else it is a view.
+struct Consumer {
+    Oid id;
+    TransactionId version; ///< of the stored row
+    MemoryContext context; ///< of `progress`
+    spool::Progress progress;
+    Survey *survey; ///< nullptr unless a backlog is being worked off
+    BigHint hints[kMaxBig];
+    int nhints;
+    bool must_catch_up;      ///< too far behind to be folded together with the shared consumer
+    TimestampTz retry_at;    ///< 0 = now
+    int retry_delay;         ///< ms, of the last failure
+};
+
+struct FoldState {
+    MemoryContext context; ///< of the lists; lives as long as the worker
+    List *consumers;       ///< Consumer *, the shared one first
+    List *views;           ///< FoldedView *
+    bool valid;            ///< false: read the catalog before the next tick
+    bool careful;          ///< the next tick isolates each view in a subtransaction
+};
+
+FoldState &state();
+
+/// Registers the relcache callback and makes the contexts. Once per worker.
+void init_state();
+
+/// Brings the lists up to date with the catalog, in the current transaction and after its
+/// snapshot was taken: a view whose CREATE committed before a row did is then listed.
+/// False if the extension is gone.
+bool refresh_state();
+
+/// Forget everything that an aborted transaction may have invented.
+void forget_state();
+
+Consumer *shared_consumer();
+
+/// Replaces the consumer's progress in memory.
+void set_progress(Consumer *consumer, const spool::Progress &progress);
+
+void drop_survey(Consumer *consumer);
+
+/// True if a running view of the consumer reads `stream`.
+bool is_wanted(const Consumer *consumer, Oid stream);
+bool has_running_view(const Consumer *consumer);
+
+} // namespace pipeline::fold

@@ -1,0 +1,128 @@
+#include "fold/group_combine.hpp"
+
+#include "pg/scope.hpp"
+
+extern "C" {
+#include "catalog/pg_aggregate.h"
+#include "utils/datum.h"
+}
+
+namespace pipeline::fold {
+namespace {
+
+/// Calls a function of the aggregate with up to two arguments.
+NullableDatum call(FmgrInfo *function, Oid collation, const CombineEnvironment &environment,
+                   int nargs, NullableDatum first, NullableDatum second)
+{
+    LOCAL_FCINFO(fcinfo, 2);
+    InitFunctionCallInfoData(*fcinfo, function, static_cast<short>(nargs), collation,
+                             reinterpret_cast<Node *>(environment.state), nullptr);
+    fcinfo->args[0] = first;
+    fcinfo->args[1] = second;
+    NullableDatum result;
+    result.value = FunctionCallInvoke(fcinfo);
+    result.isnull = fcinfo->isnull;
+    return result;
+}
+
+NullableDatum null_datum()
+{
+    return {static_cast<Datum>(0), true};
+}
+
+/// A transition state from what the serial function of the partial step returned.
+NullableDatum deserialize(CombineColumn &column, const CombineEnvironment &environment,
+                          NullableDatum bytes)
+{
+    if (bytes.isnull && column.deserial.fn_strict)
+        return null_datum();
+    return call(&column.deserial, column.collation, environment, 2, bytes, null_datum());
+}
+
+/// A private, flat copy of a stored state, which the combine function may modify.
+NullableDatum copy_state(const CombineColumn &column, NullableDatum stored)
+{
+    if (stored.isnull || column.byval)
+        return stored;
+    if (column.length == -1)
+        return {PointerGetDatum(PG_DETOAST_DATUM_COPY(stored.value)), false};
+    return {datumCopy(stored.value, false, column.length), false};
+}
+
+bool is_serialized(const CombineColumn &column)
+{
+    return column.form.kind == view::StateKind::kSerialized;
+}
+
+NullableDatum load_stored(CombineColumn &column, const CombineEnvironment &environment,
+                          NullableDatum stored)
+{
+    if (!is_serialized(column))
+        return copy_state(column, stored);
+    if (!stored.isnull)
+        stored.value = PointerGetDatum(view::unwrap_state(column.form, stored.value));
+    return deserialize(column, environment, stored);
+}
+
+NullableDatum store(CombineColumn &column, const CombineEnvironment &environment,
+                    NullableDatum state)
+{
+    if (!is_serialized(column) || state.isnull)
+        return state;
+    NullableDatum bytes =
+        call(&column.serial, column.collation, environment, 1, state, null_datum());
+    if (!bytes.isnull)
+        bytes.value = stored_form(column, bytes.value);
+    return bytes;
+}
+
+} // namespace
+
+CombineEnvironment make_combine_environment(MemoryContext parent)
+{
+    return pg::in_context(parent, [] {
+        CombineEnvironment environment;
+        environment.state = makeNode(AggState);
+        environment.expressions = CreateStandaloneExprContext();
+        environment.state->curaggcontext = environment.expressions;
+        environment.state->tmpcontext = environment.expressions;
+        return environment;
+    });
+}
+
+void init_combine_column(CombineColumn *column, const Aggref *aggref, MemoryContext context)
+{
+    column->form = view::state_form_of(aggref);
+    column->collation = aggref->inputcollid;
+    fmgr_info_cxt(column->form.combinefn, &column->combine, context);
+    if (is_serialized(*column)) {
+        fmgr_info_cxt(column->form.serialfn, &column->serial, context);
+        fmgr_info_cxt(column->form.deserialfn, &column->deserial, context);
+    }
+    get_typlenbyval(column->form.transtype, &column->length, &column->byval);
+}
+
+Datum stored_form(const CombineColumn &column, Datum partial)
+{
+    if (!is_serialized(column))
+        return partial;
+    return PointerGetDatum(view::wrap_state(column.form, DatumGetByteaPP(partial)));
+}
+
+NullableDatum combine_states(CombineColumn &column, const CombineEnvironment &environment,
+                             NullableDatum stored, NullableDatum partial)
+{
+    NullableDatum const left = load_stored(column, environment, stored);
+    NullableDatum const right =
+        is_serialized(column) ? deserialize(column, environment, partial) : partial;
+    if (column.combine.fn_strict) {
+        if (right.isnull)
+            return stored;
+        if (left.isnull)
+            return {stored_form(column, partial.value), false};
+    }
+    return store(column, environment,
+                 call(&column.combine, column.collation, environment, 2, left, right));
+}
+
+} // namespace pipeline::fold

@@ -1,0 +1,26 @@
+// A tick: one transaction that folds what one consumer lacks, and its progress with it.
+//
+// Owns: the order of steps. May call: everything below fold/. Invariants: mark, then snapshot,
+// then the list of views; the snapshot is taken before the tick has an xid, so its own xid is
+// in no set; views and progress change in the same transaction or not at all.
+#pragma once
+
+#include "fold/fold_state.hpp"
+
+namespace pipeline::fold {
+
+struct TickOutcome {
+    bool extension_is_gone;
+    bool folded;      ///< some chunk was folded
+    bool left_behind; ///< there is more to do at once
+    bool failed;      ///< the transaction was rolled back; see state().careful
+    int sqlstate;
+};
+
+/// A tick for the consumer `id`. The shared one takes along views that can rejoin it.
+TickOutcome run_tick(Oid id);
+
+/// The latest set that a tick of this worker has taken (valid until the next one).
+const spool::XidSet &latest_set();
+
+} // namespace pipeline::fold

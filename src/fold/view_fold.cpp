@@ -1,0 +1,135 @@
+#include "fold/view_fold.hpp"
+
+#include "fold/group_writer.hpp"
+#include "fold/view_machine.hpp"
+#include "pg/guard.hpp"
+#include "pg/scope.hpp"
+#include "pg/stop_points.hpp"
+#include "spool/feed.hpp"
+
+extern "C" {
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+}
+
+namespace pipeline::fold {
+namespace {
+
+/// The chunks for one view. Of the transaction that created it, those written after it count.
+spool::Feed feed_of(const FoldedView *view, const Collection &collection, int consumer)
+{
+    spool::Feed feed;
+    feed.stream = view->query.stream;
+    feed.chunks = static_cast<const spool::Chunk **>(
+        palloc(sizeof(spool::Chunk *) * static_cast<Size>(collection.nchunks + 1)));
+    uint64 const creator = U64FromFullTransactionId(view->query.created_xid);
+    for (int c = 0; c < collection.nchunks; c++) {
+        const TickChunk &chunk = collection.chunks[c];
+        if ((chunk.consumers & 1u << consumer) == 0 || chunk.stream != feed.stream ||
+            (chunk.xid == creator && chunk.seq <= view->query.created_seq))
+            continue;
+        feed.chunks[feed.nchunks++] = chunk.chunk;
+        feed.rows += chunk.chunk->nrows();
+    }
+    return feed;
+}
+
+/// Conditionally, so that a session that holds such a lock stalls this view only.
+bool lock_relations(const view::ContinuousQuery &query)
+{
+    return ConditionalLockRelationOid(query.stream, AccessShareLock) &&
+           ConditionalLockRelationOid(query.definition, AccessShareLock) &&
+           ConditionalLockRelationOid(query.matrel, RowExclusiveLock);
+}
+
+bool relations_exist(const view::ContinuousQuery &query)
+{
+    return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.stream)) &&
+           SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.definition)) &&
+           SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.matrel));
+}
+
+void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
+{
+    ready_machine(view, definition);
+    GroupWriter *const writer = open_groups(matrel, view->machine);
+    if (writer == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("table \"%s\" has no unique index over the groups",
+                               RelationGetRelationName(matrel)),
+                        errhint("Rows wait until the index of the view's table is back.")));
+    partial::run_plan(view->machine->plan, write_group, writer);
+    close_groups(writer);
+}
+
+void fold_feed(FoldedView *view, const spool::Feed &feed)
+{
+    Relation definition = table_open(view->query.definition, NoLock);
+    Relation matrel = table_open(view->query.matrel, NoLock);
+    const spool::Feed *const former = spool::set_feed(&feed);
+    // As matview.c:refresh_by_match_merge: functions of the query run as the owner, restricted,
+    // and the settings that they change are rolled back.
+    pg::as_user(definition->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION, [&] {
+        int const level = NewGUCNestLevel();
+        view::apply_creation_settings(definition);
+        fold_as_owner(view, definition, matrel);
+        AtEOXact_GUC(false, level);
+    });
+    // Session-level advisory locks outlive the transaction; our own session lock is no
+    // advisory one.
+    LockReleaseSession(USER_LOCKMETHOD);
+    spool::set_feed(former);
+    table_close(matrel, NoLock);
+    table_close(definition, NoLock);
+}
+
+/// The error classes of the design, point 11.
+ViewResult classify(int sqlstate)
+{
+    if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+        return ViewResult::kBlocked;
+    switch (ERRCODE_TO_CATEGORY(sqlstate)) {
+    case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
+    case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
+    case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
+    case MAKE_SQLSTATE('5', '5', '0', '0', '0'):
+    case MAKE_SQLSTATE('5', '7', '0', '0', '0'):
+    case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
+    case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):
+        return ViewResult::kRetry;
+    default:
+        return ViewResult::kFailed;
+    }
+}
+
+} // namespace
+
+ViewOutcome fold_view(FoldedView *view, const Collection &collection, int i, bool careful)
+{
+    ViewOutcome outcome{ViewResult::kFolded, 0, nullptr};
+    spool::Feed const feed = feed_of(view, collection, i);
+    if (feed.nchunks == 0)
+        return outcome;
+    if (!lock_relations(view->query)) {
+        outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
+                   "a relation of the view is locked by another session"};
+        return outcome;
+    }
+    if (!relations_exist(view->query))
+        return outcome; // dropped since it was listed
+
+    pg::stop_point("fold_before_view");
+    if (!careful) {
+        fold_feed(view, feed);
+        return outcome;
+    }
+    pg::Failure const failure = pg::subtransaction([&] { fold_feed(view, feed); });
+    if (failure.failed) {
+        spool::set_feed(nullptr);
+        drop_machine(view);
+        outcome = {classify(failure.sqlstate), failure.sqlstate, failure.message};
+    }
+    return outcome;
+}
+
+} // namespace pipeline::fold

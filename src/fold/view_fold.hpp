@@ -1,0 +1,29 @@
+// Folding the tick's chunks into one view, as its owner and with its creation settings.
+//
+// Owns: rights and settings around a view's turn, and what an error means. May call:
+// view_machine, group_writer, partial, view. Invariant: whatever the view's functions set or
+// lock is undone after its turn.
+#pragma once
+
+#include "fold/collect.hpp"
+
+namespace pipeline::fold {
+
+enum class ViewResult {
+    kFolded,  ///< or there was nothing for it
+    kBlocked, ///< a lock is held by somebody: again later
+    kRetry,   ///< an error that may go away by itself: again later
+    kFailed   ///< an error of the query or its data
+};
+
+struct ViewOutcome {
+    ViewResult result;
+    int sqlstate;
+    const char *message;
+};
+
+/// Folds the chunks of `collection` that belong to `view`, whose consumer is the i-th. With
+/// `careful`, errors are caught in a subtransaction and classified; else they are raised.
+ViewOutcome fold_view(FoldedView *view, const Collection &collection, int i, bool careful);
+
+} // namespace pipeline::fold

@@ -1,0 +1,18 @@
+// What is needed to fold one view: its plan and the functions of its columns.
+//
+// Owns: ViewMachine, in a memory context of its own. May call: partial, view, group_combine.
+// Invariant: a machine is used only while its plan is not stale.
+#pragma once
+
+#include "fold/fold_state.hpp"
+
+namespace pipeline::fold {
+
+/// Builds the machine of `view`, or builds it again if its plan is stale. A feed must be set,
+/// and the caller runs as the owner with the creation settings.
+void ready_machine(FoldedView *view, Relation definition);
+
+/// Frees it; the next tick builds another.
+void drop_machine(FoldedView *view);
+
+} // namespace pipeline::fold

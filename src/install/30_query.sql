@@ -1,0 +1,26 @@
+-- One row per continuous view. Derived from the reloptions of the view and its definition, so
+-- pg_dump brings views back without this table.
+CREATE TABLE pipelinedb.query (
+    view         oid PRIMARY KEY,
+    definition   oid NOT NULL UNIQUE,
+    matrel       oid NOT NULL UNIQUE,
+    stream       oid NOT NULL,
+    created_xid  xid8 NOT NULL,
+    created_seq  int8 NOT NULL,
+    active       bool NOT NULL DEFAULT true,
+    sqlstate     text,
+    message      text,
+    failed_at    timestamptz
+);
+CREATE INDEX query_stream_idx ON pipelinedb.query (stream);
+COMMENT ON TABLE pipelinedb.query IS 'continuous views; read pipelinedb.views instead';
+COMMENT ON COLUMN pipelinedb.query.view IS 'the view that users read';
+COMMENT ON COLUMN pipelinedb.query.definition IS 'the hidden view that holds the query';
+COMMENT ON COLUMN pipelinedb.query.matrel IS 'the table with one row per group';
+COMMENT ON COLUMN pipelinedb.query.stream IS 'the stream that the query reads';
+COMMENT ON COLUMN pipelinedb.query.created_xid IS 'the transaction that created the view';
+COMMENT ON COLUMN pipelinedb.query.created_seq IS 'of that transaction, chunks after this number count';
+COMMENT ON COLUMN pipelinedb.query.active IS 'false after pipelinedb.deactivate()';
+COMMENT ON COLUMN pipelinedb.query.sqlstate IS 'the error that stopped the view, NULL while it folds';
+COMMENT ON COLUMN pipelinedb.query.message IS 'its message';
+COMMENT ON COLUMN pipelinedb.query.failed_at IS 'when it stopped';

@@ -1,0 +1,197 @@
+// Differences between PostgreSQL majors. Nowhere else may PG_VERSION_NUM be tested.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#if PG_VERSION_NUM < 150000
+#error "pipeline_ext needs PostgreSQL 15 or later"
+#endif
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "parser/parse_node.h"
+#include "utils/acl.h"
+}
+
+namespace pipeline::pg {
+
+/// A path for the scan of a stream, with the relation's own target and rows.
+inline ForeignPath *make_foreign_scan_path(PlannerInfo *root, RelOptInfo *rel, Cost startup,
+                                           Cost total)
+{
+#if PG_VERSION_NUM >= 180000
+    return create_foreignscan_path(root, rel, nullptr, rel->rows, 0, startup, total, NIL,
+                                   rel->lateral_relids, nullptr, NIL, NIL);
+#elif PG_VERSION_NUM >= 170000
+    return create_foreignscan_path(root, rel, nullptr, rel->rows, startup, total, NIL,
+                                   rel->lateral_relids, nullptr, NIL, NIL);
+#else
+    return create_foreignscan_path(root, rel, nullptr, rel->rows, startup, total, NIL,
+                                   rel->lateral_relids, nullptr, NIL);
+#endif
+}
+
+/// Runs a started query to its end.
+inline void executor_run(QueryDesc *query)
+{
+#if PG_VERSION_NUM >= 180000
+    ExecutorRun(query, ForwardScanDirection, 0);
+#else
+    ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
+/// What table_tuple_update says about indexes: is a new entry needed in any?
+#if PG_VERSION_NUM >= 160000
+using UpdateIndexes = TU_UpdateIndexes;
+inline bool needs_index_entries(UpdateIndexes update)
+{
+    return update != TU_None;
+}
+inline bool only_summarizing(UpdateIndexes update)
+{
+    return update == TU_Summarizing;
+}
+#else
+using UpdateIndexes = bool;
+inline bool needs_index_entries(UpdateIndexes update)
+{
+    return update;
+}
+inline bool only_summarizing(UpdateIndexes)
+{
+    return false;
+}
+#endif
+
+/// ExecInsertIndexTuples for a row that `update` describes (or for a new one).
+inline void insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot, EState *estate,
+                                 bool update, bool summarizing_only)
+{
+#if PG_VERSION_NUM >= 160000
+    list_free(ExecInsertIndexTuples(target, slot, estate, update, false, nullptr, NIL,
+                                    summarizing_only));
+#else
+    (void) summarizing_only;
+    list_free(ExecInsertIndexTuples(target, slot, estate, update, false, nullptr, NIL));
+#endif
+}
+
+/// True if `role` owns the relation, or has the privileges of its owner.
+inline bool owns_relation(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(RelationRelationId, relid, role);
+#else
+    return pg_class_ownercheck(relid, role);
+#endif
+}
+
+inline bool may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+    return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+/// Moves what the parse state collected beside the range table into the query: since 16
+/// permissions are checked by a list of their own.
+inline void take_range_table(Query *query, ParseState *pstate)
+{
+    query->rtable = pstate->p_rtable;
+#if PG_VERSION_NUM >= 160000
+    query->rteperminfos = pstate->p_rteperminfos;
+#endif
+}
+
+/// Since 18 the grouped expressions are Vars of a range table entry of their own, the last
+/// one. This puts the expressions back, as every earlier version has them.
+inline void dissolve_group_entry([[maybe_unused]] Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+    if (!query->hasGroupRTE)
+        return;
+    Node *const flat = flatten_group_exprs(nullptr, query, reinterpret_cast<Node *>(query->targetList));
+    query->targetList = reinterpret_cast<List *>(flat);
+    query->havingQual = flatten_group_exprs(nullptr, query, query->havingQual);
+    query->rtable = list_truncate(query->rtable, list_length(query->rtable) - 1);
+    query->hasGroupRTE = false;
+#endif
+}
+
+using Walker = bool (*)(Node *node, void *context);
+using Mutator = Node *(*) (Node *node, void *context);
+
+/// By way of void (*)(), which gcc takes as "meant so" (-Wcast-function-type).
+template <typename To, typename From> To untyped(From function)
+{
+    return reinterpret_cast<To>(reinterpret_cast<void (*)()>(function));
+}
+
+/// The tree walkers of nodeFuncs.c. Up to 15 they take functions without a prototype, which
+/// C++ does not convert to.
+inline bool walk_expression(Node *node, Walker walker, void *context)
+{
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_walker(node, walker, context);
+#else
+    return expression_tree_walker(node, untyped<bool (*)()>(walker), context);
+#endif
+}
+
+inline bool walk_query(Query *query, Walker walker, void *context, int flags)
+{
+#if PG_VERSION_NUM >= 160000
+    return query_tree_walker(query, walker, context, flags);
+#else
+    return query_tree_walker(query, untyped<bool (*)()>(walker), context, flags);
+#endif
+}
+
+inline Node *mutate_expression(Node *node, Mutator mutator, void *context)
+{
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_mutator(node, mutator, context);
+#else
+    return expression_tree_mutator(node, untyped<Node *(*) ()>(mutator), context);
+#endif
+}
+
+inline IndexScanDesc begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(heap, index, snapshot, nullptr, nkeys, 0);
+#else
+    return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/// A new, empty file for a relation, with a fresh relfrozenxid.
+inline void new_relation_file(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+    RelationSetNewRelfilenumber(rel, rel->rd_rel->relpersistence);
+#else
+    RelationSetNewRelfilenode(rel, rel->rd_rel->relpersistence);
+#endif
+}
+
+inline void rebuild_toast_index(Oid relid)
+{
+    ReindexParams params{};
+#if PG_VERSION_NUM >= 170000
+    reindex_relation(nullptr, relid, REINDEX_REL_PROCESS_TOAST, &params);
+#else
+    reindex_relation(relid, REINDEX_REL_PROCESS_TOAST, &params);
+#endif
+}
+
+} // namespace pipeline::pg

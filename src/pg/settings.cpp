@@ -1,0 +1,93 @@
+#include "pg/settings.hpp"
+
+#include "pg/stop_points.hpp"
+
+namespace pipeline::settings {
+
+constinit int stream_insert_level = kSyncReceive;
+constinit bool read_own_writes = true;
+constinit int read_own_writes_timeout = 10000;
+constinit bool matrels_writable = false;
+constinit int fold_interval = 2;
+constinit int fold_batch = 16384;
+constinit int spool_generation_size = 64;
+constinit int idle_exit = 300;
+constinit int fillfactor = 50;
+constinit char *stop_points = nullptr;
+
+namespace {
+
+constexpr config_enum_entry kInsertLevels[] = {{"async", kAsync, false},
+                                               {"sync_receive", kSyncReceive, false},
+                                               {"sync_commit", kSyncCommit, false},
+                                               {nullptr, 0, false}};
+
+void define_for_writers()
+{
+    DefineCustomEnumVariable("pipelinedb.stream_insert_level",
+                             "Sets what a committing writer to a stream waits for.",
+                             "With async and sync_receive, rows are durable when the commit "
+                             "returns; with sync_commit, continuous views show them, too.",
+                             &stream_insert_level, kSyncReceive, kInsertLevels, PGC_USERSET, 0,
+                             nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("pipelinedb.read_own_writes",
+                             "Makes a query wait until the rows that this session wrote are "
+                             "in the continuous views.",
+                             nullptr, &read_own_writes, true, PGC_USERSET, 0, nullptr, nullptr,
+                             nullptr);
+    DefineCustomIntVariable("pipelinedb.read_own_writes_timeout",
+                            "Sets the maximum time that a query waits for this session's own "
+                            "writes.",
+                            "A value of 0 turns off the wait.", &read_own_writes_timeout, 10000, 0,
+                            3600000, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+}
+
+void define_for_views()
+{
+    DefineCustomBoolVariable("pipelinedb.matrels_writable",
+                             "Allows changes to the tables behind continuous views.", nullptr,
+                             &matrels_writable, false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.fillfactor",
+                            "Sets the fillfactor of the tables behind new continuous views.",
+                            "Free room in a page keeps updates of a group within the page.",
+                            &fillfactor, 50, 10, 100, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+}
+
+void define_for_fold_workers()
+{
+    DefineCustomIntVariable("pipelinedb.fold_interval",
+                            "Sets the time that a fold worker waits after it folded little.",
+                            "A longer time needs fewer transactions, and views lag as much.",
+                            &fold_interval, 2, 0, 60000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr,
+                            nullptr);
+    DefineCustomIntVariable("pipelinedb.fold_batch",
+                            "Sets the maximum amount of rows that a fold worker folds in one "
+                            "transaction.",
+                            nullptr, &fold_batch, 16384, 256, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.spool_generation_size",
+                            "Sets the size from which on a spool table is replaced by an empty "
+                            "one.",
+                            nullptr, &spool_generation_size, 64, 1, 65536, PGC_SIGHUP, GUC_UNIT_MB,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.idle_exit",
+                            "Sets the time after which an idle fold worker exits.",
+                            "The next write to a stream starts it again.", &idle_exit, 300, 1,
+                            86400, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "pipelinedb.stop_points", "Sets the places where processes wait, fail or crash, for tests.",
+        "A list of name:action, where action is wait, error or crash.", &stop_points, "", PGC_SUSET,
+        GUC_NOT_IN_SAMPLE, pg::check_stop_points, nullptr, nullptr);
+}
+
+} // namespace
+
+void define_all()
+{
+    define_for_writers();
+    define_for_views();
+    define_for_fold_workers();
+    MarkGUCPrefixReserved("pipelinedb");
+}
+
+} // namespace pipeline::settings

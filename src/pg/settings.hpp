@@ -1,0 +1,27 @@
+// The extension's settings (GUCs), prefix "pipelinedb.".
+//
+// Owns: the variables behind them. Everybody may read them; only the server's GUC machinery
+// writes. README.md documents each with unit and default.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace pipeline::settings {
+
+enum InsertLevel : int { kAsync = 0, kSyncReceive = 1, kSyncCommit = 2 };
+
+extern int stream_insert_level;     ///< an InsertLevel
+extern bool read_own_writes;        ///< SELECT waits for this session's own committed writes
+extern int read_own_writes_timeout; ///< ms; how long such a SELECT waits at most
+extern bool matrels_writable;       ///< allow DML on the tables behind views
+extern int fold_interval;           ///< ms; pause after a tick that folded little
+extern int fold_batch;              ///< kB of chunks that one tick takes at most
+extern int spool_generation_size;   ///< MB; a larger spool table is rotated
+extern int idle_exit;               ///< s; a fold worker idle for so long exits
+extern int fillfactor;              ///< default fillfactor of a view's table
+extern char *stop_points;           ///< "name:action, …", for tests; empty = none
+
+/// Registers all of them and reserves the prefix.
+void define_all();
+
+} // namespace pipeline::settings

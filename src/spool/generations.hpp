@@ -1,0 +1,32 @@
+// Spool generations: which spool tables there are, in which order, and which is written now.
+//
+// Owns: access to pipelinedb.generation and the tables spool_<id>; a per-backend cache of the
+// current one, dropped by the relcache message that a rotation sends.
+// May call: pg/, view/catalog. Invariant: a transaction only ever moves to a generation of a
+// higher ordinal, so (ordinal, block, offset) is ascending within a transaction.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace pipeline::spool {
+
+struct Generation {
+    int32 id;
+    int64 ordinal;
+    Oid relid;
+};
+
+/// Opens the current generation with RowExclusiveLock, held to the end of the transaction.
+Relation open_current_generation();
+
+/// All generations, ascending by ordinal, as a List of Generation *; read fresh.
+List *list_generations();
+
+/// Makes another generation the current one: `id` of an empty one, or -1 to create a table.
+/// For the fold worker, in a transaction of its own.
+void rotate_to(int32 id);
+
+/// Registers the invalidation callback (from _PG_init).
+void install_generations();
+
+} // namespace pipeline::spool

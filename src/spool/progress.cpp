@@ -1,0 +1,135 @@
+#include "spool/progress.hpp"
+
+#include "view/catalog.hpp"
+#include "pg/scope.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/transam.h"
+#include "catalog/indexing.h"
+#include "lib/stringinfo.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::spool {
+namespace {
+
+/// Columns of pipelinedb.progress.
+enum Column : AttrNumber { kConsumer = 1, kFolded, kBigXids, kBigSeqs, kNumColumns = kBigSeqs };
+
+/// As widen_snapshot_xid in xid8funcs.c: every xid of a snapshot is of the same epoch as the
+/// next xid, read after the snapshot was taken, or of the one before.
+uint64 widen(TransactionId xid, FullTransactionId next)
+{
+    uint32 epoch = EpochFromFullTransactionId(next);
+    if (!TransactionIdIsNormal(xid))
+        epoch = 0;
+    else if (xid > XidFromFullTransactionId(next))
+        epoch--;
+    return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
+}
+
+/// Lists `xid` as running, unless the set ends before it anyway.
+void exclude(XidSet &set, uint64 xid)
+{
+    if (!set.contains(xid))
+        return;
+    auto *const xip = static_cast<uint64 *>(palloc(sizeof(uint64) * (set.nxip + 1)));
+    uint64 *const place = std::lower_bound(set.xip, set.xip + set.nxip, xid);
+    uint64 *const end = std::copy(set.xip, place, xip);
+    *end = xid;
+    std::copy(place, set.xip + set.nxip, end + 1);
+    set.xip = xip;
+    set.nxip++;
+    set.xmin = Min(set.xmin, xid);
+}
+
+/// The type's own input function builds the datum: its layout is private to xid8funcs.c.
+Datum pg_snapshot_datum(const XidSet &set)
+{
+    StringInfoData text;
+    initStringInfo(&text);
+    appendStringInfo(&text, UINT64_FORMAT ":" UINT64_FORMAT ":", set.xmin, set.xmax);
+    for (uint32 i = 0; i < set.nxip; i++)
+        appendStringInfo(&text, i == 0 ? UINT64_FORMAT : "," UINT64_FORMAT, set.xip[i]);
+    return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
+}
+
+} // namespace
+
+bool XidSet::contains(uint64 xid) const
+{
+    if (xid < xmin)
+        return true;
+    if (xid >= xmax)
+        return false;
+    return !std::binary_search(xip, xip + nxip, xid);
+}
+
+XidSet xid_set_of(Snapshot snapshot, MemoryContext context)
+{
+    FullTransactionId const next = ReadNextFullTransactionId();
+    XidSet set;
+    set.xmin = widen(snapshot->xmin, next);
+    set.xmax = widen(snapshot->xmax, next);
+    set.xip = static_cast<uint64 *>(
+        MemoryContextAlloc(context, sizeof(uint64) * Max(snapshot->xcnt, 1u)));
+    for (uint32 i = 0; i < snapshot->xcnt; i++)
+        set.xip[i] = widen(snapshot->xip[i], next);
+    std::sort(set.xip, set.xip + snapshot->xcnt);
+    // A prepared transaction is there twice for a moment, while its session hands it over to
+    // the dummy process (twophase.c, MarkAsPrepared).
+    set.nxip = uint32(std::unique(set.xip, set.xip + snapshot->xcnt) - set.xip);
+    return set;
+}
+
+void insert_start_progress(Oid view)
+{
+    // The own xid comes before the snapshot. GetSnapshotData leaves out the own process, so
+    // the xid may look finished there; which of the own rows count is decided by their seq.
+    uint64 const own = U64FromFullTransactionId(GetTopFullTransactionId());
+    XidSet set = xid_set_of(GetLatestSnapshot(), CurrentMemoryContext);
+    exclude(set, own);
+    pg::with_relation(view::catalog_relation("progress"), RowExclusiveLock, [&](Relation rel) {
+        Datum values[kNumColumns];
+        bool nulls[kNumColumns] = {};
+        values[kConsumer - 1] = ObjectIdGetDatum(view);
+        values[kFolded - 1] = pg_snapshot_datum(set);
+        values[kBigXids - 1] = PointerGetDatum(construct_empty_array(XID8OID));
+        values[kBigSeqs - 1] = PointerGetDatum(construct_empty_array(INT8OID));
+        CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+    });
+}
+
+void delete_progress(Oid consumer)
+{
+    Oid const catalog = view::catalog_relation("progress");
+    if (!OidIsValid(catalog))
+        return;
+    pg::with_relation(catalog, RowExclusiveLock, [&](Relation rel) {
+        ScanKeyData key;
+        ScanKeyInit(&key, kConsumer, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(consumer));
+        // A tick may be replacing the row: simple_heap_delete would raise "tuple concurrently
+        // updated" after having waited for it, so the row is looked up again.
+        for (bool again = true; again;) {
+            SysScanDesc scan = systable_beginscan(rel, view::catalog_relation("progress_pkey"),
+                                                  true, nullptr, 1, &key);
+            HeapTuple const tuple = systable_getnext(scan);
+            again = false;
+            if (HeapTupleIsValid(tuple)) {
+                TM_FailureData failure;
+                again = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true),
+                                    InvalidSnapshot, true, &failure, false) == TM_Updated;
+            }
+            systable_endscan(scan);
+            CHECK_FOR_INTERRUPTS();
+        }
+    });
+}
+
+} // namespace pipeline::spool

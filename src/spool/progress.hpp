@@ -1,0 +1,44 @@
+// Progress of a consumer: a set of folded transactions, kept as a pg_snapshot.
+//
+// Owns: access to pipelinedb.progress. May call: pg/, view/catalog. Invariant: a row is only
+// replaced if it is the version that was read (TM_Ok), in the transaction that folds.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace pipeline::spool {
+
+/// A set of transactions: all below xmin, none from xmax on, in between those not listed.
+struct XidSet {
+    uint64 xmin = 0;
+    uint64 xmax = 0;
+    uint32 nxip = 0;
+    uint64 *xip = nullptr; ///< ascending, each in [xmin, xmax)
+
+    bool contains(uint64 xid) const;
+};
+
+/// A transaction that is folded in pieces; it is listed as running in the set.
+struct BigTransaction {
+    uint64 xid;
+    int64 seq; ///< last folded chunk, -1 = none
+};
+
+struct Progress {
+    XidSet folded;
+    int nbig = 0;
+    BigTransaction *big = nullptr;
+};
+
+/// The set of the transactions visible in `snapshot` (an MVCC snapshot), widened to 64 bits;
+/// in `context`. The caller's own transaction is not a member, if it had no xid yet.
+XidSet xid_set_of(Snapshot snapshot, MemoryContext context);
+
+/// For CREATE VIEW: inserts the consumer row of `view`: everything visible in the latest
+/// snapshot is folded, the current transaction is not.
+void insert_start_progress(Oid view);
+
+/// Removes the row of a dropped view, if it is there.
+void delete_progress(Oid consumer);
+
+} // namespace pipeline::spool

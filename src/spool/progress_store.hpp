@@ -1,0 +1,26 @@
+// Reading and writing rows of pipelinedb.progress (fold worker only).
+//
+// Invariant: replace() changes the row only if it is the version that was read; otherwise it
+// raises ERRCODE_T_R_SERIALIZATION_FAILURE, and the tick starts again from what is stored.
+#pragma once
+
+#include "spool/progress.hpp"
+
+namespace pipeline::spool {
+
+struct StoredProgress {
+    Oid consumer;
+    Progress progress;
+    TransactionId version; ///< xmin of the row version that was read or written last
+};
+
+/// All rows, read with a fresh snapshot, as a List of StoredProgress *.
+List *list_progress();
+
+/// Replaces the row if its version is `version`; returns the new version.
+TransactionId replace_progress(Oid consumer, TransactionId version, const Progress &progress);
+
+/// Adds the row of a consumer that begins where another stood.
+TransactionId add_progress(Oid consumer, const Progress &progress);
+
+} // namespace pipeline::spool

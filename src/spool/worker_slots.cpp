@@ -1,0 +1,339 @@
+#include "spool/rendezvous.hpp"
+#include "spool/shared_state.hpp"
+
+extern "C" {
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/wait_event.h"
+}
+
+#include <csignal>
+
+namespace pipeline::spool {
+namespace {
+
+/// This process's slot, if it is a fold worker.
+constinit WorkerSlot *my_slot = nullptr;
+
+WorkerSlot *find_slot(Oid db, int number)
+{
+    for (int i = 0; i < shared->num_slots; i++) {
+        WorkerSlot &slot = shared->slots[i];
+        if (slot.state != SlotState::kFree && slot.db == db && slot.number == number)
+            return &slot;
+    }
+    return nullptr;
+}
+
+WorkerSlot *find_free_slot()
+{
+    for (int i = 0; i < shared->num_slots; i++)
+        if (shared->slots[i].state == SlotState::kFree)
+            return &shared->slots[i];
+    return nullptr;
+}
+
+bool has_state(Oid db, int number, SlotState state)
+{
+    LWLockAcquire(shared->lock, LW_SHARED);
+    const WorkerSlot *const slot = find_slot(db, number);
+    bool const has = slot != nullptr && slot->state == state;
+    LWLockRelease(shared->lock);
+    return has;
+}
+
+bool is_held(Oid db)
+{
+    for (int i = 0; i < shared->num_cells; i++)
+        if (shared->cells[i].held_db == db)
+            return true;
+    return false;
+}
+
+void wake_launcher()
+{
+    if (shared->launcher >= 0)
+        set_latch_of(shared->launcher);
+}
+
+/// Returns the slot of (db, number), made a request if there was none; NULL if all are taken.
+WorkerSlot *find_or_request(Oid db, int number)
+{
+    WorkerSlot *slot = find_slot(db, number);
+    if (slot != nullptr)
+        return slot;
+    slot = find_free_slot();
+    if (slot != nullptr)
+        *slot = {db, number, SlotState::kRequested, 0, -1, false};
+    else
+        shared->scan_wanted = true;
+    wake_launcher();
+    return slot;
+}
+
+/// Sets the latches of the running workers of `db`; false if there is no slot of it at all.
+bool wake_running(Oid db)
+{
+    bool known = false;
+    for (int i = 0; i < shared->num_slots; i++) {
+        const WorkerSlot &slot = shared->slots[i];
+        if (slot.state == SlotState::kFree || slot.db != db)
+            continue;
+        known = true;
+        if (slot.state == SlotState::kRunning)
+            set_latch_of(slot.procno);
+    }
+    return known;
+}
+
+/// Runs before ShutdownPostgres aborts the open transaction (ipc.c calls the last registered
+/// first), but a process that is in proc_exit() commits nothing any more: whoever takes the
+/// slot now is alone. It leaves a request, so that the launcher starts another.
+extern "C" void pipeline_release_slot(int, Datum)
+{
+    if (my_slot == nullptr)
+        return;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    my_slot->state = SlotState::kRequested;
+    my_slot->pid = 0;
+    my_slot->procno = -1;
+    my_slot = nullptr;
+    wake_launcher();
+    LWLockRelease(shared->lock);
+}
+
+extern "C" void pipeline_release_launcher(int, Datum)
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    if (shared->launcher == my_procno())
+        shared->launcher = -1;
+    LWLockRelease(shared->lock);
+}
+
+/// Signals the workers of `db`; true if any is there or on its way.
+bool signal_workers(Oid db)
+{
+    bool any = false;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    for (int i = 0; i < shared->num_slots; i++) {
+        WorkerSlot &slot = shared->slots[i];
+        if (slot.db != db ||
+            (slot.state != SlotState::kRunning && slot.state != SlotState::kStarting))
+            continue;
+        // Under the lock the process is still there: it takes the lock before it goes.
+        if (slot.state == SlotState::kRunning)
+            kill(slot.pid, SIGTERM);
+        slot.stopped = true;
+        any = true;
+    }
+    LWLockRelease(shared->lock);
+    return any;
+}
+
+} // namespace
+
+bool am_fold_worker()
+{
+    return my_slot != nullptr;
+}
+
+void wake_worker(Oid db)
+{
+    if (shared == nullptr)
+        return;
+    LWLockAcquire(shared->lock, LW_SHARED);
+    bool const known = wake_running(db);
+    LWLockRelease(shared->lock);
+    if (known)
+        return;
+    request_worker(db, 0);
+}
+
+bool request_worker(Oid db, int number)
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    WorkerSlot *const slot = find_or_request(db, number);
+    // It may have come between the two locks of wake_worker().
+    if (slot != nullptr && slot->state == SlotState::kRunning)
+        set_latch_of(slot->procno);
+    LWLockRelease(shared->lock);
+    return slot != nullptr;
+}
+
+bool worker_lives(Oid db)
+{
+    bool lives = false;
+    LWLockAcquire(shared->lock, LW_SHARED);
+    for (int i = 0; i < shared->num_slots; i++)
+        lives |= shared->slots[i].state == SlotState::kRunning && shared->slots[i].db == db;
+    LWLockRelease(shared->lock);
+    return lives;
+}
+
+// ---- fold worker ---------------------------------------------------------------------
+
+bool attach_worker(int number)
+{
+    before_shmem_exit(pipeline_release_slot, 0);
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    WorkerSlot *const slot = find_or_request(MyDatabaseId, number);
+    bool const taken = slot == nullptr || slot->state == SlotState::kRunning;
+    if (!taken && is_held(MyDatabaseId))
+        slot->state = SlotState::kRequested;
+    else if (!taken) {
+        slot->state = SlotState::kRunning;
+        slot->pid = MyProcPid;
+        slot->procno = my_procno();
+        slot->stopped = false;
+        my_slot = slot;
+    }
+    wake_launcher();
+    LWLockRelease(shared->lock);
+    return my_slot != nullptr;
+}
+
+void leave_worker()
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    // Whoever wakes this worker sets the latch under the lock.
+    bool const woken = MyLatch->is_set;
+    my_slot->state = woken ? SlotState::kRequested : SlotState::kFree;
+    my_slot->pid = 0;
+    my_slot->procno = -1;
+    my_slot = nullptr;
+    wake_launcher();
+    LWLockRelease(shared->lock);
+}
+
+bool slots_are_short()
+{
+    return shared->slots_are_short;
+}
+
+// ---- launcher ------------------------------------------------------------------------
+
+void attach_launcher()
+{
+    before_shmem_exit(pipeline_release_launcher, 0);
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    shared->launcher = my_procno();
+    shared->slots_are_short = false;
+    for (int i = 0; i < shared->num_slots; i++)
+        if (shared->slots[i].state == SlotState::kStarting)
+            shared->slots[i].state = SlotState::kRequested;
+    LWLockRelease(shared->lock);
+}
+
+int max_workers()
+{
+    return shared->num_slots;
+}
+
+int list_requests(StartRequest *requests, int max)
+{
+    int count = 0;
+    LWLockAcquire(shared->lock, LW_SHARED);
+    for (int i = 0; i < shared->num_slots && count < max; i++) {
+        const WorkerSlot &slot = shared->slots[i];
+        if (slot.state == SlotState::kRequested && !is_held(slot.db))
+            requests[count++] = {slot.db, slot.number};
+    }
+    LWLockRelease(shared->lock);
+    return count;
+}
+
+bool begin_start(Oid db, int number)
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    WorkerSlot *const slot = find_slot(db, number);
+    bool const begins = slot != nullptr && slot->state == SlotState::kRequested && !is_held(db);
+    if (begins)
+        slot->state = SlotState::kStarting;
+    LWLockRelease(shared->lock);
+    return begins;
+}
+
+Wanted still_wanted(Oid db, int number)
+{
+    Wanted wanted = Wanted::kNo;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    WorkerSlot *const slot = find_slot(db, number);
+    if (slot != nullptr && slot->state == SlotState::kStarting)
+        slot->state = SlotState::kRequested;
+    if (slot != nullptr && slot->state == SlotState::kRequested) {
+        wanted = slot->stopped ? Wanted::kStopped : Wanted::kYes;
+        slot->stopped = false;
+    }
+    LWLockRelease(shared->lock);
+    return wanted;
+}
+
+bool is_requested(Oid db, int number)
+{
+    return has_state(db, number, SlotState::kRequested);
+}
+
+bool is_starting(Oid db, int number)
+{
+    return has_state(db, number, SlotState::kStarting);
+}
+
+void drop_request(Oid db, int number)
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    WorkerSlot *const slot = find_slot(db, number);
+    if (slot != nullptr && slot->state != SlotState::kRunning)
+        slot->state = SlotState::kFree;
+    LWLockRelease(shared->lock);
+}
+
+void set_slots_are_short(bool is_short)
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    bool const news = is_short && !shared->slots_are_short;
+    shared->slots_are_short = is_short;
+    for (int i = 0; news && i < shared->num_slots; i++)
+        if (shared->slots[i].state == SlotState::kRunning)
+            set_latch_of(shared->slots[i].procno);
+    LWLockRelease(shared->lock);
+}
+
+bool take_scan_wanted()
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    bool const wanted = shared->scan_wanted;
+    shared->scan_wanted = false;
+    LWLockRelease(shared->lock);
+    return wanted;
+}
+
+// ---- statements about databases ------------------------------------------------------
+
+void stop_workers(Oid db, int timeout_ms)
+{
+    clear_cell_at_exit();
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    my_cell().held_db = db;
+    LWLockRelease(shared->lock);
+
+    TimestampTz const begin = GetCurrentTimestamp();
+    while (signal_workers(db) &&
+           !TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), timeout_ms)) {
+        (void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20,
+                         PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+void release_hold()
+{
+    if (shared == nullptr || MyProc == nullptr || !OidIsValid(my_cell().held_db))
+        return;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    my_cell().held_db = InvalidOid;
+    wake_launcher();
+    LWLockRelease(shared->lock);
+}
+
+} // namespace pipeline::spool

@@ -1,0 +1,43 @@
+// The writing end of the spool: chunks go into the current generation in the transaction of
+// the statement that made them.
+//
+// Owns: the backend's chunk counter. May call: pg/, generations, rendezvous.
+// Invariant (what the fold worker's scan rests on): every chunk of a transaction X lies at a
+// block >= nblocks - 1 as it was when X got its xid. See begin_statement().
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#include <cstddef>
+
+namespace pipeline::spool {
+
+/// Chunks larger than this do not fit one heap page beside the other columns.
+extern const std::size_t kMaxPageChunk;
+
+/// One statement's place in the spool.
+struct StatementWriter {
+    Oid stream;
+    MemoryContext scratch; ///< reset after each chunk
+    Oid generation;        ///< InvalidOid until the first chunk
+    Relation relation;
+};
+
+/// `context` lives as long as the statement.
+StatementWriter *begin_statement(Oid stream, MemoryContext context);
+
+/// A buffer for a chunk of `size` bytes, aligned to 8 at the returned address.
+void *chunk_buffer(StatementWriter *writer, std::size_t size);
+
+/// Inserts the chunk that was encoded into chunk_buffer(). Larger ones than kMaxPageChunk go
+/// to the column "wide" (TOAST).
+void write_chunk(StatementWriter *writer, uint32 nrows, void *chunk, std::size_t size);
+
+/// Releases what the statement holds; locks stay to the end of the transaction.
+void end_statement(StatementWriter *writer);
+
+/// The number of the last chunk that this backend wrote; chunks of one transaction have
+/// ascending numbers.
+int64 last_chunk_seq();
+
+} // namespace pipeline::spool

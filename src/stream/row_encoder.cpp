@@ -1,0 +1,206 @@
+#include "stream/row_encoder.hpp"
+
+#include "batch/batch.hpp"
+#include "pg/guard.hpp"
+#include "pg/memory.hpp"
+#include "spool/chunk.hpp"
+#include "spool/writer.hpp"
+
+extern "C" {
+#include "access/detoast.h"
+#include "executor/tuptable.h"
+#include "utils/timestamp.h"
+}
+
+namespace pipeline::stream {
+
+/// Lives in palloc'd memory and is never destroyed: all it owns comes from `context`.
+struct RowEncoder {
+    RowEncoder(Relation stream, MemoryContext parent);
+
+    MemoryContext context;
+    MemoryContext flattened; ///< detoasted values of the row at hand
+    pg::ContextResource memory;
+    TupleDesc descriptor;
+    int ncolumns;              ///< columns that are not dropped
+    int *attribute;            ///< of each, its index in the slot
+    batch::ColumnLayout *layout;
+    batch::Cell *cells;
+    char (*scratch)[128];      ///< of each, a by-value datum or a varlena packed into short form
+    int arrival;               ///< slot index of arrival_timestamp, -1 = none
+    TimestampTz arrival_time;
+    batch::Batch *rows;
+    spool::StatementWriter *writer;
+};
+
+namespace {
+
+std::uint8_t align_of(char typalign)
+{
+    switch (typalign) {
+    case TYPALIGN_CHAR:
+        return 1;
+    case TYPALIGN_SHORT:
+        return 2;
+    case TYPALIGN_INT:
+        return 4;
+    default:
+        return 8;
+    }
+}
+
+/// Core refuses pseudo-types as columns, so there is no cstring (attlen -2) to think of.
+void describe_columns(RowEncoder *encoder)
+{
+    TupleDesc const descriptor = encoder->descriptor;
+    for (int i = 0; i < descriptor->natts; i++) {
+        Form_pg_attribute const attribute = TupleDescAttr(descriptor, i);
+        if (attribute->attisdropped)
+            continue;
+        int const column = encoder->ncolumns++;
+        encoder->attribute[column] = i;
+        encoder->layout[column] = {attribute->attnum, attribute->attlen, attribute->atttypid,
+                                   attribute->atttypmod, align_of(attribute->attalign)};
+        if (attribute->atttypid == TIMESTAMPTZOID &&
+            strcmp(NameStr(attribute->attname), "arrival_timestamp") == 0)
+            encoder->arrival = i;
+    }
+}
+
+/// A varlena as it is stored: inline, and with a one-byte header where that is enough.
+void set_varlena_cell(RowEncoder *encoder, int column, Datum value)
+{
+    auto *data = reinterpret_cast<varlena *>(DatumGetPointer(value));
+    batch::Cell &cell = encoder->cells[column];
+    if (VARATT_IS_EXTERNAL(data)) {
+        MemoryContext const old = MemoryContextSwitchTo(encoder->flattened);
+        data = detoast_external_attr(data);
+        MemoryContextSwitchTo(old);
+    }
+    if (VARATT_CAN_MAKE_SHORT(data)) {
+        char *const packed = encoder->scratch[column];
+        Size const size = VARATT_CONVERTED_SHORT_SIZE(data);
+        SET_VARSIZE_SHORT(packed, size);
+        memcpy(packed + VARHDRSZ_SHORT, VARDATA(data), size - VARHDRSZ_SHORT);
+        cell = {packed, static_cast<std::uint32_t>(size)};
+    } else {
+        cell = {data, static_cast<std::uint32_t>(VARSIZE_ANY(data))};
+    }
+}
+
+void fill_cells(RowEncoder *encoder, TupleTableSlot *slot)
+{
+    slot_getallattrs(slot);
+    for (int column = 0; column < encoder->ncolumns; column++) {
+        int const i = encoder->attribute[column];
+        Form_pg_attribute const attribute = TupleDescAttr(encoder->descriptor, i);
+        batch::Cell &cell = encoder->cells[column];
+        Datum const value = slot->tts_values[i];
+        if (slot->tts_isnull[i]) {
+            cell = {};
+        } else if (attribute->attlen == -1) {
+            set_varlena_cell(encoder, column, value);
+        } else if (attribute->attbyval) {
+            store_att_byval(encoder->scratch[column], value, attribute->attlen);
+            cell = {encoder->scratch[column], static_cast<std::uint32_t>(attribute->attlen)};
+        } else {
+            cell = {DatumGetPointer(value), static_cast<std::uint32_t>(attribute->attlen)};
+        }
+    }
+}
+
+void flush(RowEncoder *encoder)
+{
+    batch::Batch &rows = *encoder->rows;
+    if (rows.nrows() == 0)
+        return;
+    std::size_t const bound = spool::encoded_size(rows);
+    auto *chunk = static_cast<std::byte *>(spool::chunk_buffer(encoder->writer, bound));
+    std::size_t const size = pg::enter([&] { return spool::encode(rows, {chunk, bound}); });
+    auto const nrows = static_cast<uint32>(rows.nrows());
+    rows.clear();
+    spool::write_chunk(encoder->writer, nrows, chunk, size);
+}
+
+} // namespace
+
+RowEncoder::RowEncoder(Relation stream, MemoryContext parent)
+    : context(parent),
+      flattened(AllocSetContextCreate(parent, "stream values", ALLOCSET_SMALL_SIZES)),
+      memory(parent),
+      descriptor(RelationGetDescr(stream)),
+      ncolumns(0),
+      arrival(-1),
+      arrival_time(0)
+{
+    auto const natts = static_cast<Size>(descriptor->natts);
+    attribute = static_cast<int *>(MemoryContextAlloc(context, natts * sizeof(int)));
+    layout = static_cast<batch::ColumnLayout *>(
+        MemoryContextAlloc(context, natts * sizeof(batch::ColumnLayout)));
+    cells = static_cast<batch::Cell *>(MemoryContextAlloc(context, natts * sizeof(batch::Cell)));
+    scratch = static_cast<char(*)[128]>(MemoryContextAlloc(context, natts * sizeof(*scratch)));
+    describe_columns(this);
+    writer = spool::begin_statement(RelationGetRelid(stream), context);
+    void *const place = MemoryContextAlloc(context, sizeof(batch::Batch));
+    rows = pg::enter([&] {
+        return new (place)
+            batch::Batch({layout, static_cast<std::size_t>(ncolumns)}, &memory);
+    });
+}
+
+RowEncoder *begin_rows(Relation stream, MemoryContext context)
+{
+    void *const place = MemoryContextAlloc(context, sizeof(RowEncoder));
+    return new (place) RowEncoder(stream, context);
+}
+
+void stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
+{
+    int const i = encoder->arrival;
+    if (i < 0)
+        return;
+    slot_getallattrs(slot);
+    if (!slot->tts_isnull[i])
+        return;
+    if (encoder->rows->nrows() == 0)
+        encoder->arrival_time = GetCurrentTimestamp();
+    Datum const value = TimestampTzGetDatum(encoder->arrival_time);
+    if (TTS_IS_HEAPTUPLE(slot) &&
+        reinterpret_cast<HeapTupleTableSlot *>(slot)->tuple != nullptr) {
+        // A BEFORE trigger has stored a tuple; RETURNING and AFTER triggers read that.
+        int number = i + 1;
+        Datum stamp = value;
+        bool isnull = false;
+        HeapTuple tuple = ExecFetchSlotHeapTuple(slot, false, nullptr);
+        tuple = heap_modify_tuple_by_cols(tuple, encoder->descriptor, 1, &number, &stamp, &isnull);
+        ExecForceStoreHeapTuple(tuple, slot, true);
+    } else {
+        slot->tts_values[i] = value;
+        slot->tts_isnull[i] = false;
+    }
+}
+
+void add_row(RowEncoder *encoder, TupleTableSlot *slot)
+{
+    fill_cells(encoder, slot);
+    batch::Batch &rows = *encoder->rows;
+    std::span<const batch::Cell> const cells{encoder->cells,
+                                             static_cast<std::size_t>(encoder->ncolumns)};
+    std::size_t size = spool::encoded_size_with(rows, cells);
+    if (size > spool::kMaxPageChunk && rows.nrows() > 0) {
+        flush(encoder);
+        size = spool::encoded_size_with(rows, cells);
+    }
+    pg::enter([&] { rows.append(cells); });
+    if (size > spool::kMaxPageChunk)
+        flush(encoder); // a row wider than a page: a chunk of its own
+    MemoryContextReset(encoder->flattened);
+}
+
+void end_rows(RowEncoder *encoder)
+{
+    flush(encoder);
+    spool::end_statement(encoder->writer);
+}
+
+} // namespace pipeline::stream

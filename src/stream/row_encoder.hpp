@@ -1,0 +1,26 @@
+// Turns the rows of one statement into chunks: slot -> cells -> batch -> chunk -> spool.
+//
+// Owns: the batch of the statement and the time stamp of its rows. May call: batch, spool.
+// Invariants: datums in a chunk are self-contained (nothing external, nothing expanded); a
+// chunk fits one page unless a single row does not.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace pipeline::stream {
+
+struct RowEncoder;
+
+/// An encoder for rows of `stream`; it lives in `context`.
+RowEncoder *begin_rows(Relation stream, MemoryContext context);
+
+/// Fills arrival_timestamp if it is NULL. All rows of a chunk have the time at which its first
+/// row was written: a clock call per row would cost more than encoding it.
+void stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot);
+
+void add_row(RowEncoder *encoder, TupleTableSlot *slot);
+
+/// Writes the rows that wait and releases the spool.
+void end_rows(RowEncoder *encoder);
+
+} // namespace pipeline::stream

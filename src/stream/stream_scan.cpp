@@ -1,0 +1,210 @@
+// The scan of a stream: rows of the chunks that the running tick feeds, for queries that the
+// fold plans. Everybody else is refused while planning.
+#include "pg/compat.hpp"
+#include "spool/feed.hpp"
+#include "stream/stream.hpp"
+
+extern "C" {
+#include "access/sysattr.h"
+#include "nodes/bitmapset.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/planmain.h"
+#include "optimizer/restrictinfo.h"
+}
+
+namespace pipeline::stream {
+namespace {
+
+/// Executor state of one scan.
+struct ScanState {
+    int nwanted;      ///< columns that the query reads
+    int *wanted;      ///< their slot indexes
+    int *column;      ///< of each, its column in the chunk at hand, -1 = absent (NULL)
+    int chunk;        ///< index into the feed
+    uint32 row;       ///< next row of that chunk
+    bool mapped;      ///< `column` is right for the chunk at hand
+};
+
+[[noreturn]] void refuse(Oid relid, CmdType command)
+{
+    const char *const name = get_rel_name(relid);
+    if (command == CMD_UPDATE || command == CMD_DELETE || command == CMD_MERGE)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("cannot %s stream \"%s\"",
+                               command == CMD_UPDATE   ? "update"
+                               : command == CMD_DELETE ? "delete from"
+                                                       : "merge into",
+                               name),
+                        errhint("A stream stores no rows. Only INSERT and COPY FROM work on it.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is a stream", name),
+             errhint("Streams can be read only in the FROM clause of a continuous view: CREATE "
+                     "VIEW ... AS SELECT ... FROM %s GROUP BY ...",
+                     quote_identifier(name))));
+}
+
+extern "C" void pipeline_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
+{
+    const spool::Feed *const feed = spool::current_feed();
+    if (feed == nullptr || feed->stream != relid) {
+        bool const is_target =
+            bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
+        refuse(relid, is_target ? root->parse->commandType : CMD_SELECT);
+    }
+    rel->tuples = feed->rows;
+    rel->rows = clamp_row_est(feed->rows * clauselist_selectivity(root, rel->baserestrictinfo, 0,
+                                                                  JOIN_INNER, nullptr));
+}
+
+extern "C" void pipeline_paths(PlannerInfo *root, RelOptInfo *rel, Oid)
+{
+    Cost const total = rel->tuples * cpu_tuple_cost;
+    add_path(rel, reinterpret_cast<Path *>(pg::make_foreign_scan_path(root, rel, 0, total)));
+}
+
+/// fdw_private: the attribute numbers that the query reads.
+extern "C" ForeignScan *pipeline_plan_scan(PlannerInfo *, RelOptInfo *rel, Oid, ForeignPath *,
+                                           List *tlist, List *clauses, Plan *outer_plan)
+{
+    Bitmapset *used = nullptr;
+    pull_varattnos(reinterpret_cast<Node *>(rel->reltarget->exprs), rel->relid, &used);
+    List *const quals = extract_actual_clauses(clauses, false);
+    pull_varattnos(reinterpret_cast<Node *>(quals), rel->relid, &used);
+
+    List *wanted = NIL;
+    for (int i = -1; (i = bms_next_member(used, i)) >= 0;)
+        wanted = lappend_int(wanted, i + FirstLowInvalidHeapAttributeNumber);
+    return make_foreignscan(tlist, quals, rel->relid, NIL, wanted, NIL, NIL, outer_plan);
+}
+
+void list_wanted(ScanState *state, const List *attnums, TupleDesc descriptor)
+{
+    auto const natts = static_cast<Size>(descriptor->natts);
+    state->wanted = static_cast<int *>(palloc(natts * sizeof(int)));
+    state->column = static_cast<int *>(palloc(natts * sizeof(int)));
+    const ListCell *cell;
+    bool whole_row = false;
+    foreach (cell, attnums)
+        whole_row |= lfirst_int(cell) == 0;
+    for (int i = 0; i < descriptor->natts; i++)
+        if (!TupleDescAttr(descriptor, i)->attisdropped &&
+            (whole_row || list_member_int(attnums, i + 1)))
+            state->wanted[state->nwanted++] = i;
+}
+
+extern "C" void pipeline_begin_scan(ForeignScanState *node, int eflags)
+{
+    if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0)
+        return;
+    Relation const stream = node->ss.ss_currentRelation;
+    const spool::Feed *const feed = spool::current_feed();
+    if (feed == nullptr || feed->stream != RelationGetRelid(stream))
+        refuse(RelationGetRelid(stream), CMD_SELECT);
+    auto *state = static_cast<ScanState *>(palloc0(sizeof(ScanState)));
+    const auto *plan = reinterpret_cast<const ForeignScan *>(node->ss.ps.plan);
+    list_wanted(state, plan->fdw_private, RelationGetDescr(stream));
+    node->fdw_state = state;
+}
+
+/// A chunk keeps the type of each column as it was written. ALTER COLUMN TYPE is refused on
+/// streams, so a difference means a chunk that we must not decode by the new type.
+void map_columns(ScanState *state, const spool::Chunk &chunk, TupleDesc descriptor)
+{
+    for (int w = 0; w < state->nwanted; w++) {
+        Form_pg_attribute const attribute = TupleDescAttr(descriptor, state->wanted[w]);
+        int const column = chunk.find_column(attribute->attnum);
+        if (column >= 0) {
+            const batch::ColumnLayout &layout = chunk.layout(column);
+            if (layout.type_oid != attribute->atttypid || layout.width != attribute->attlen)
+                ereport(ERROR,
+                        (errcode(ERRCODE_DATATYPE_MISMATCH),
+                         errmsg("column \"%s\" of the stream was of type %s when a waiting row "
+                                "was written",
+                                NameStr(attribute->attname), format_type_be(layout.type_oid)),
+                         errdetail("It is of type %s now.", format_type_be(attribute->atttypid)),
+                         errhint("Change the column back to fold these rows.")));
+        }
+        state->column[w] = column;
+    }
+    state->mapped = true;
+}
+
+extern "C" TupleTableSlot *pipeline_next_row(ForeignScanState *node)
+{
+    auto *state = static_cast<ScanState *>(node->fdw_state);
+    TupleTableSlot *const slot = node->ss.ss_ScanTupleSlot;
+    TupleDesc const descriptor = slot->tts_tupleDescriptor;
+    const spool::Feed *const feed = spool::current_feed();
+
+    ExecClearTuple(slot);
+    while (state->chunk < feed->nchunks &&
+           state->row >= feed->chunks[state->chunk]->nrows()) {
+        state->chunk++;
+        state->row = 0;
+        state->mapped = false;
+        CHECK_FOR_INTERRUPTS();
+    }
+    if (state->chunk >= feed->nchunks)
+        return slot;
+
+    const spool::Chunk &chunk = *feed->chunks[state->chunk];
+    if (!state->mapped)
+        map_columns(state, chunk, descriptor);
+    memset(slot->tts_isnull, true, static_cast<Size>(descriptor->natts));
+    for (int w = 0; w < state->nwanted; w++) {
+        int const column = state->column[w];
+        if (column < 0 || chunk.is_null(column, state->row))
+            continue;
+        int const i = state->wanted[w];
+        slot->tts_values[i] =
+            fetchatt(TupleDescAttr(descriptor, i), chunk.value(column, state->row));
+        slot->tts_isnull[i] = false;
+    }
+    state->row++;
+    return ExecStoreVirtualTuple(slot);
+}
+
+extern "C" void pipeline_rescan(ForeignScanState *node)
+{
+    auto *state = static_cast<ScanState *>(node->fdw_state);
+    state->chunk = 0;
+    state->row = 0;
+    state->mapped = false;
+}
+
+extern "C" void pipeline_end_scan(ForeignScanState *)
+{
+}
+
+/// ANALYZE of a stream finds no rows, silently.
+extern "C" int pipeline_sample_nothing(Relation, int, HeapTuple *, int, double *total,
+                                       double *dead)
+{
+    *total = 0;
+    *dead = 0;
+    return 0;
+}
+
+extern "C" bool pipeline_analyze(Relation, AcquireSampleRowsFunc *sample, BlockNumber *pages)
+{
+    *sample = pipeline_sample_nothing;
+    *pages = 0;
+    return true;
+}
+
+} // namespace
+
+void add_scan_callbacks(FdwRoutine *routine)
+{
+    routine->GetForeignRelSize = pipeline_rel_size;
+    routine->GetForeignPaths = pipeline_paths;
+    routine->GetForeignPlan = pipeline_plan_scan;
+    routine->BeginForeignScan = pipeline_begin_scan;
+    routine->IterateForeignScan = pipeline_next_row;
+    routine->ReScanForeignScan = pipeline_rescan;
+    routine->EndForeignScan = pipeline_end_scan;
+    routine->AnalyzeForeignTable = pipeline_analyze;
+}
+
+} // namespace pipeline::stream

@@ -1,0 +1,203 @@
+#include "view/ddl.hpp"
+
+#include <type_traits>
+
+#include "pg/compat.hpp"
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+#include "view/catalog.hpp"
+#include "view/reloptions.hpp"
+
+extern "C" {
+#include "catalog/dependency.h"
+#include "commands/tablecmds.h"
+#include "storage/lmgr.h"
+}
+
+namespace pipeline::view {
+namespace {
+
+Oid named_relation(RangeVar *name)
+{
+    return name != nullptr ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
+}
+
+[[noreturn]] void refuse_internal(const char *what, const ContinuousQuery *query, Oid relid)
+{
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("cannot %s \"%s\": it belongs to continuous view \"%s\"", what,
+                    get_rel_name(relid), get_rel_name(query->view)),
+             errhint("Alter the continuous view itself; this goes with it.")));
+    pg_unreachable();
+}
+
+void refuse_stream_type(const AlterTableCmd *command, Oid stream)
+{
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+             errmsg("cannot change the type of column \"%s\" of stream \"%s\"", command->name,
+                    get_rel_name(stream)),
+             errdetail("Rows that wait to be folded hold the old type."),
+             errhint("Add a column of the new type instead.")));
+}
+
+/// What would break the correspondence of the definition with its table, or the table's
+/// durability. The rest (storage parameters, constraints, statistics, tablespace) is free.
+const char *breaks_matrel(AlterTableType type)
+{
+    switch (type) {
+    case AT_AddColumn:
+        return "add a column to";
+    case AT_DropColumn:
+        return "drop a column of";
+    case AT_AlterColumnType:
+        return "change the type of a column of";
+    case AT_ChangeOwner:
+        return "change the owner of";
+    case AT_SetUnLogged:
+        return "change the persistence of";
+    case AT_AddInherit:
+    case AT_AddOf:
+    case AT_AttachPartition:
+        return "attach";
+    default:
+        return nullptr;
+    }
+}
+
+bool sets_options(AlterTableType type)
+{
+    return type == AT_SetRelOptions || type == AT_ResetRelOptions ||
+           type == AT_ReplaceRelOptions;
+}
+
+void refuse_own_options(List *options)
+{
+    for (auto *option : pg::each<DefElem>(options))
+        if (is_own_option(option))
+            ereport(ERROR,
+                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                     errmsg("option \"%s\" of a continuous view cannot be changed",
+                            option->defname),
+                     errhint("Drop the view and create it again.")));
+}
+
+/// Returns whether the statement sets options, i.e. core must not see ours meanwhile.
+bool check_view_commands(const AlterTableStmt *statement, const ContinuousQuery *query, Oid relid)
+{
+    bool options = false;
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
+        if (relid == query->definition && command->subtype == AT_ChangeOwner)
+            refuse_internal("change the owner of", query, relid);
+        if (relid == query->matrel && breaks_matrel(command->subtype) != nullptr)
+            refuse_internal(breaks_matrel(command->subtype), query, relid);
+        if (relid != query->matrel && sets_options(command->subtype)) {
+            refuse_own_options(reinterpret_cast<List *>(command->def));
+            options = true;
+        }
+    }
+    return options;
+}
+
+void carry_owner(const AlterTableStmt *statement, const ContinuousQuery *query)
+{
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
+        if (command->subtype != AT_ChangeOwner)
+            continue;
+        Oid const owner = get_rolespec_oid(command->newowner, false);
+        CommandCounterIncrement();
+        ATExecChangeOwner(query->definition, owner, false, AccessExclusiveLock);
+        ATExecChangeOwner(query->matrel, owner, false, AccessExclusiveLock);
+        CommandCounterIncrement();
+    }
+}
+
+void alter_view(pg::UtilityCall &call, pg::UtilityNext next, const ContinuousQuery *query,
+                Oid relid)
+{
+    auto *statement = reinterpret_cast<AlterTableStmt *>(call.statement->utilityStmt);
+    // Without the right to alter it core raises the error.
+    if (!pg::owns_relation(relid, GetUserId())) {
+        next(call);
+        return;
+    }
+    bool const options = check_view_commands(statement, query, relid);
+    List *own = NIL;
+    if (options) {
+        LockRelationOid(relid, AccessExclusiveLock);
+        SplitOptions const stored = split_options(stored_options(relid));
+        own = stored.own;
+        store_options(relid, stored.others);
+    }
+    next(call);
+    if (options) {
+        CommandCounterIncrement();
+        store_options(relid, list_concat(own, stored_options(relid)));
+    }
+    if (relid == query->view)
+        carry_owner(statement, query);
+}
+
+void carry_schema(Oid relid, Oid new_schema, ObjectAddresses *moved)
+{
+    Oid const old_schema = get_rel_namespace(relid);
+    if (old_schema == new_schema)
+        return;
+    pg::with_relation(relid, AccessExclusiveLock, [&](Relation rel) {
+        AlterTableNamespaceInternal(rel, old_schema, new_schema, moved);
+    });
+    CommandCounterIncrement();
+}
+
+} // namespace
+
+void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next)
+{
+    auto *statement = reinterpret_cast<AlterTableStmt *>(call.statement->utilityStmt);
+    Oid const relid = named_relation(statement->relation);
+    if (OidIsValid(relid) && is_stream(relid)) {
+        for (auto *command : pg::each<AlterTableCmd>(statement->cmds))
+            if (command->subtype == AT_AlterColumnType)
+                refuse_stream_type(command, relid);
+    }
+    ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
+    if (query != nullptr)
+        alter_view(call, next, query, relid);
+    else
+        next(call);
+}
+
+void handle_rename(pg::UtilityCall &call, pg::UtilityNext next)
+{
+    auto *statement = reinterpret_cast<RenameStmt *>(call.statement->utilityStmt);
+    Oid const relid = named_relation(statement->relation);
+    ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
+    bool const of_relation = statement->renameType == OBJECT_VIEW ||
+                             statement->renameType == OBJECT_TABLE ||
+                             statement->renameType == OBJECT_COLUMN;
+    if (query != nullptr && relid != query->view && of_relation)
+        refuse_internal(statement->renameType == OBJECT_COLUMN ? "rename a column of" : "rename",
+                        query, relid);
+    next(call);
+}
+
+void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next)
+{
+    auto *statement = reinterpret_cast<AlterObjectSchemaStmt *>(call.statement->utilityStmt);
+    Oid const relid = named_relation(statement->relation);
+    ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
+    if (query != nullptr && relid != query->view)
+        refuse_internal("change the schema of", query, relid);
+    next(call);
+    if (query == nullptr)
+        return;
+    CommandCounterIncrement();
+    Oid const schema = get_rel_namespace(query->view);
+    ObjectAddresses *const moved = new_object_addresses();
+    carry_schema(query->definition, schema, moved);
+    carry_schema(query->matrel, schema, moved);
+    free_object_addresses(moved);
+}
+
+} // namespace pipeline::view

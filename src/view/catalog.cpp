@@ -1,0 +1,313 @@
+#include "view/catalog.hpp"
+
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+#include "view/creation_settings.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/reloptions.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "foreign/foreign.h"
+#include "mb/pg_wchar.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+}
+
+namespace pipeline::view {
+namespace {
+
+constexpr char kSchemaName[] = "pipelinedb";
+constexpr char kExtensionName[] = "pipeline_ext";
+constexpr int kMaxMessage = 1000;
+
+/// Columns of pipelinedb.query.
+enum Column : AttrNumber {
+    kView = 1,
+    kDefinition,
+    kMatrel,
+    kStream,
+    kCreatedXid,
+    kCreatedSeq,
+    kActive,
+    kSqlstate,
+    kMessage,
+    kFailedAt,
+    kNumColumns = kFailedAt
+};
+
+struct Cache {
+    Oid schema;
+    bool callback_registered;
+};
+
+constinit Cache cache{};
+
+void forget_schema(Datum, int, uint32)
+{
+    cache.schema = InvalidOid;
+}
+
+/// The schema is trusted only as a member of the extension: without the extension anybody who
+/// may create schemas could put tables of another shape there. Only the answer "it is there"
+/// is kept; DROP EXTENSION removes the schema, which resets it.
+Oid catalog_schema()
+{
+    if (!cache.callback_registered) {
+        CacheRegisterSyscacheCallback(NAMESPACEOID, forget_schema, Datum(0));
+        cache.callback_registered = true;
+    }
+    if (OidIsValid(cache.schema))
+        return cache.schema;
+    Oid const schema = get_namespace_oid(kSchemaName, true);
+    if (!OidIsValid(schema))
+        return InvalidOid;
+    Oid const extension = get_extension_oid(kExtensionName, true);
+    if (!OidIsValid(extension) || getExtensionOfObject(NamespaceRelationId, schema) != extension)
+        return InvalidOid;
+    cache.schema = schema;
+    return schema;
+}
+
+ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
+{
+    Datum values[kNumColumns];
+    bool nulls[kNumColumns];
+    heap_deform_tuple(tuple, desc, values, nulls);
+    auto *query = static_cast<ContinuousQuery *>(palloc0(sizeof(ContinuousQuery)));
+    query->view = DatumGetObjectId(values[kView - 1]);
+    query->definition = DatumGetObjectId(values[kDefinition - 1]);
+    query->matrel = DatumGetObjectId(values[kMatrel - 1]);
+    query->stream = DatumGetObjectId(values[kStream - 1]);
+    query->created_xid = FullTransactionIdFromU64(DatumGetUInt64(values[kCreatedXid - 1]));
+    query->created_seq = DatumGetInt64(values[kCreatedSeq - 1]);
+    query->active = DatumGetBool(values[kActive - 1]);
+    query->failed = !nulls[kSqlstate - 1];
+    return query;
+}
+
+/// Calls `fn(tuple)` for the row whose column `column` is `relid`; false if there is none.
+/// A NULL snapshot makes systable_beginscan take a new one, since pipelinedb.query is no
+/// system catalog (snapmgr.c, GetNonHistoricCatalogSnapshot).
+template <typename Fn> bool with_row(Relation rel, const char *index, Column column, Oid relid,
+                                     Fn &&fn)
+{
+    ScanKeyData key;
+    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+    SysScanDesc scan = systable_beginscan(rel, catalog_relation(index), true, nullptr, 1, &key);
+    HeapTuple const tuple = systable_getnext(scan);
+    bool const found = HeapTupleIsValid(tuple);
+    if (found)
+        fn(tuple);
+    systable_endscan(scan);
+    return found;
+}
+
+int by_age(const ListCell *left, const ListCell *right)
+{
+    auto *a = static_cast<const ContinuousQuery *>(lfirst(left));
+    auto *b = static_cast<const ContinuousQuery *>(lfirst(right));
+    uint64 const a_xid = U64FromFullTransactionId(a->created_xid);
+    uint64 const b_xid = U64FromFullTransactionId(b->created_xid);
+    if (a_xid != b_xid)
+        return a_xid < b_xid ? -1 : 1;
+    if (a->created_seq != b->created_seq)
+        return a->created_seq < b->created_seq ? -1 : 1;
+    return a->view < b->view ? -1 : (a->view > b->view ? 1 : 0);
+}
+
+/// Replaces the columns marked in `replace` in the row of `view`; false if there is no row.
+bool update_row(Oid view, Datum *values, bool *nulls, bool *replace)
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return false;
+    return pg::with_relation(catalog, RowExclusiveLock, [&](Relation rel) {
+        bool const found = with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
+            HeapTuple const changed =
+                heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+            CatalogTupleUpdate(rel, &tuple->t_self, changed);
+        });
+        if (found)
+            announce_change();
+        return found;
+    });
+}
+
+} // namespace
+
+Oid catalog_relation(const char *name)
+{
+    Oid const schema = catalog_schema();
+    return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+bool extension_installed()
+{
+    return OidIsValid(catalog_schema());
+}
+
+List *list_queries()
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return NIL;
+    List *queries = NIL;
+    pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
+        SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, nullptr, 0, nullptr);
+        HeapTuple tuple;
+        while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+            queries = lappend(queries, query_of(tuple, RelationGetDescr(rel)));
+        systable_endscan(scan);
+    });
+    list_sort(queries, by_age);
+    return queries;
+}
+
+ContinuousQuery *find_query(Oid relid)
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return nullptr;
+    return pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
+        ContinuousQuery *query = nullptr;
+        auto const keep = [&](HeapTuple tuple) { query = query_of(tuple, RelationGetDescr(rel)); };
+        if (!with_row(rel, "query_pkey", kView, relid, keep) &&
+            !with_row(rel, "query_matrel_key", kMatrel, relid, keep))
+            with_row(rel, "query_definition_key", kDefinition, relid, keep);
+        return query;
+    });
+}
+
+bool stream_has_readers(Oid stream)
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return false;
+    return pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
+        return with_row(rel, "query_stream_idx", kStream, stream, [](HeapTuple) {});
+    });
+}
+
+void insert_query(const ContinuousQuery &query)
+{
+    pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
+        Datum values[kNumColumns] = {};
+        bool nulls[kNumColumns] = {};
+        values[kView - 1] = ObjectIdGetDatum(query.view);
+        values[kDefinition - 1] = ObjectIdGetDatum(query.definition);
+        values[kMatrel - 1] = ObjectIdGetDatum(query.matrel);
+        values[kStream - 1] = ObjectIdGetDatum(query.stream);
+        values[kCreatedXid - 1] = UInt64GetDatum(U64FromFullTransactionId(query.created_xid));
+        values[kCreatedSeq - 1] = Int64GetDatum(query.created_seq);
+        values[kActive - 1] = BoolGetDatum(query.active);
+        nulls[kSqlstate - 1] = nulls[kMessage - 1] = nulls[kFailedAt - 1] = true;
+        CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+        announce_change();
+    });
+}
+
+void delete_query(Oid view)
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return;
+    pg::with_relation(catalog, RowExclusiveLock, [&](Relation rel) {
+        bool deleted = false;
+        // The fold worker may be marking the view as failed: simple_heap_delete would raise
+        // "tuple concurrently updated" then, so the row is looked up again.
+        while (!deleted) {
+            TM_Result result = TM_Ok;
+            bool const found = with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
+                TM_FailureData failure;
+                result = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true),
+                                     InvalidSnapshot, true, &failure, false);
+            });
+            deleted = !found || result != TM_Updated;
+            CHECK_FOR_INTERRUPTS();
+        }
+        announce_change();
+    });
+}
+
+bool set_active(Oid view, bool active)
+{
+    ContinuousQuery *const query = find_query(view);
+    if (query == nullptr || (query->active == active && !(active && query->failed)))
+        return false;
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    values[kActive - 1] = BoolGetDatum(active);
+    replace[kActive - 1] = true;
+    if (active)
+        for (int column = kSqlstate; column <= kFailedAt; column++)
+            nulls[column - 1] = replace[column - 1] = true;
+    return update_row(view, values, nulls, replace);
+}
+
+void mark_failed(Oid view, int sqlstate, const char *message)
+{
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    // A row of this table shall never need TOAST.
+    int const length = pg_mbcliplen(message, int(strlen(message)), kMaxMessage);
+    values[kSqlstate - 1] = CStringGetTextDatum(unpack_sql_state(sqlstate));
+    values[kMessage - 1] = PointerGetDatum(cstring_to_text_with_len(message, length));
+    values[kFailedAt - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+    for (int column = kSqlstate; column <= kFailedAt; column++)
+        replace[column - 1] = true;
+    update_row(view, values, nulls, replace);
+}
+
+void announce_change()
+{
+    CacheInvalidateRelcacheByRelid(catalog_relation("query"));
+}
+
+bool is_stream(Oid relid)
+{
+    if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
+        return false;
+    ForeignServer *const server = GetForeignServer(GetForeignTable(relid)->serverid);
+    return is_stream_server(server);
+}
+
+bool is_stream_server(ForeignServer *server)
+{
+    Oid const schema = catalog_schema();
+    if (!OidIsValid(schema))
+        return false;
+    Oid const handler = GetForeignDataWrapper(server->fdwid)->fdwhandler;
+    if (!OidIsValid(handler) || get_func_namespace(handler) != schema)
+        return false;
+    return strcmp(get_func_name(handler), "stream_fdw_handler") == 0;
+}
+
+void apply_creation_settings(Relation definition)
+{
+    HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RelationGetRelid(definition)));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", RelationGetRelid(definition));
+    bool isnull;
+    Datum const stored = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &isnull);
+    List *const options = isnull ? NIL : untransformRelOptions(stored);
+    ReleaseSysCache(tuple);
+    for (auto *option : pg::each<DefElem>(options)) {
+        // Reloptions can be written by hand in a CREATE VIEW; no other setting may be smuggled
+        // into the fold worker that way.
+        if (is_creation_setting(option->defname))
+            set_config_option(option->defname, defGetString(option), PGC_USERSET, PGC_S_SESSION,
+                              GUC_ACTION_SAVE, true, 0, false);
+    }
+}
+
+} // namespace pipeline::view

@@ -1,0 +1,66 @@
+// The extension's catalog as the rest of the code sees it: which continuous views there are.
+//
+// Owns: access to pipelinedb.query. May call: pg/. Invariants: rows are read with a fresh
+// catalog snapshot; a Query is plain data in the caller's memory context.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "foreign/foreign.h"
+}
+
+#include <type_traits> // for pg/scope.hpp, which users of this header need anyway
+
+namespace pipeline::view {
+
+/// A row of pipelinedb.query.
+struct ContinuousQuery {
+    Oid view;
+    Oid definition;
+    Oid matrel;
+    Oid stream;
+    FullTransactionId created_xid;
+    int64 created_seq;
+    bool active;
+    bool failed;
+};
+
+/// OID of relation `name` of schema pipelinedb; InvalidOid where the extension is not there.
+Oid catalog_relation(const char *name);
+
+/// True when the extension is installed in this database.
+bool extension_installed();
+
+/// All continuous queries, oldest first, as a List of ContinuousQuery *.
+List *list_queries();
+
+/// The one whose view (or definition, or matrel) is `relid`; nullptr if there is none.
+ContinuousQuery *find_query(Oid relid);
+
+/// True if some continuous query reads `stream`.
+bool stream_has_readers(Oid stream);
+
+/// Writers of pipelinedb.query: CREATE VIEW, DROP VIEW, activate and deactivate.
+void insert_query(const ContinuousQuery &query);
+void delete_query(Oid view);
+/// Returns whether the state changed; activating clears a failure.
+bool set_active(Oid view, bool active);
+
+/// Makes every backend that listens for relcache messages on pipelinedb.query look again.
+void announce_change();
+
+/// Marks a view as failed (fold worker) in the current transaction.
+void mark_failed(Oid view, int sqlstate, const char *message);
+
+/// True if `relid` is a stream: a foreign table of this extension's foreign-data wrapper.
+bool is_stream(Oid relid);
+
+/// The same for a server: its foreign-data wrapper is this extension's.
+bool is_stream_server(ForeignServer *server);
+
+/// The settings that a query runs with are kept as reloptions of its definition; this applies
+/// them (set_config_option, GUC_ACTION_SAVE) inside the caller's GUC nest level.
+void apply_creation_settings(Relation definition);
+
+} // namespace pipeline::view

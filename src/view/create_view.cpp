@@ -1,0 +1,263 @@
+#include "view/create_view.hpp"
+
+#include <type_traits>
+
+#include "pg/compat.hpp"
+#include "pg/list.hpp"
+#include "pg/settings.hpp"
+#include "spool/progress.hpp"
+#include "spool/rendezvous.hpp"
+#include "spool/writer.hpp"
+#include "view/catalog.hpp"
+#include "view/creation_settings.hpp"
+#include "view/decompose.hpp"
+#include "view/matrel.hpp"
+#include "view/query_checks.hpp"
+#include "view/reloptions.hpp"
+
+extern "C" {
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "commands/view.h"
+#include "parser/analyze.h"
+#include "parser/parse_relation.h"
+#include "storage/lmgr.h"
+}
+
+namespace pipeline::view {
+namespace {
+
+constexpr int kMinFillfactor = 10;
+constexpr int kMaxFillfactor = 100;
+constexpr uint16 kCreationLock = 1;
+
+/// PipelineDB's options that this release does not have.
+constexpr const char *kLaterOptions[] = {
+    "sw",  "sw_column",  "step_factor", "ttl",          "ttl_column",
+    "pk",  "tablespace", "outputfunc",  "partition_by", "partition_duration",
+};
+
+void refuse_later_options(List *options)
+{
+    for (const char *name : kLaterOptions)
+        if (option_value(options, name) != nullptr)
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("option \"%s\" is not supported in this release", name),
+                            errhint("Leave it out; supported options are action and "
+                                    "fillfactor.")));
+}
+
+void refuse_check_option(const ViewStmt *statement)
+{
+    if (statement->withCheckOption != NO_CHECK_OPTION ||
+        option_value(statement->options, "check_option") != nullptr)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("continuous views do not support WITH CHECK OPTION"),
+                        errhint("Nothing can be written to a continuous view.")));
+}
+
+[[noreturn]] void refuse_replace()
+{
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("continuous views cannot be replaced"),
+                    errhint("Create a view of another name, or drop this one first.")));
+    pg_unreachable();
+}
+
+void check_kind_of_view(const ViewStmt *statement)
+{
+    if (statement->replace)
+        refuse_replace();
+    if (statement->view->relpersistence == RELPERSISTENCE_TEMP)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("continuous views cannot be temporary"),
+                        errhint("The query runs in another session; leave out TEMPORARY.")));
+    refuse_check_option(statement);
+    refuse_later_options(statement->options);
+}
+
+int fillfactor_of(List *options)
+{
+    for (auto *option : pg::each<DefElem>(options)) {
+        if (option->defnamespace != nullptr || strcmp(option->defname, "fillfactor") != 0)
+            continue;
+        int32 const value = pg_strtoint32(defGetString(option));
+        if (value < kMinFillfactor || value > kMaxFillfactor)
+            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                            errmsg("value %d out of bounds for option \"%s\"", value, "fillfactor"),
+                            errdetail("Valid values are between \"%d\" and \"%d\".",
+                                      kMinFillfactor, kMaxFillfactor)));
+        return value;
+    }
+    return settings::fillfactor;
+}
+
+List *without(List *options, const char *name)
+{
+    List *rest = NIL;
+    for (auto *option : pg::each<DefElem>(options))
+        if (option->defnamespace != nullptr || strcmp(option->defname, name) != 0)
+            rest = lappend(rest, option);
+    return rest;
+}
+
+/// As DefineView (view.c) does it with CREATE VIEW v(a, b).
+void apply_aliases(Query *query, List *aliases)
+{
+    int i = 0;
+    for (auto *entry : pg::each<TargetEntry>(query->targetList))
+        if (!entry->resjunk && i < list_length(aliases))
+            entry->resname = pstrdup(strVal(list_nth(aliases, i++)));
+}
+
+List *definition_options()
+{
+    return lcons(make_option(kActionOption, "definition"), current_creation_settings());
+}
+
+/// v itself is created by the server from the user's own statement, so that every rule about
+/// views, event triggers included, is the server's. Then its query is replaced.
+void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
+{
+    auto *statement = pg::own_tree<ViewStmt>(call);
+    check_kind_of_view(statement);
+    pg::dissolve_group_entry(query);
+    Oid const stream = check_query(query);
+    check_stream_permissions(query, stream);
+    apply_aliases(query, statement->aliases);
+    Decomposition const parts = decompose(query);
+    int const fillfactor = fillfactor_of(statement->options);
+    Oid const schema = creation_schema(statement);
+
+    statement->options = without(split_options(statement->options).others, "fillfactor");
+    next(call);
+    CommandCounterIncrement();
+    Oid const view = created_view(statement, schema);
+    check_no_temporary_objects(view);
+    char *const name = statement->view->relname;
+    Oid const matrel = create_matrel(name, schema, parts, fillfactor);
+    Oid const definition = create_definition(name, schema, definition_query(query, parts));
+    StoreViewQuery(view, reading_query(query, parts, matrel), true);
+    CommandCounterIncrement();
+
+    store_options(definition, definition_options());
+    List *const kept = stored_options(view);
+    store_options(view, list_concat(list_make2(make_option(kActionOption, "materialize"),
+                                               make_option(kDefinitionOption,
+                                                           get_rel_name(definition))),
+                                    kept));
+    register_view(view, definition, matrel, stream);
+}
+
+/// CREATE OR REPLACE VIEW of another query into a continuous view or its definition.
+void refuse_replacing_ours(const ViewStmt *statement)
+{
+    if (!statement->replace)
+        return;
+    Oid const existing = RangeVarGetRelid(statement->view, NoLock, true);
+    if (OidIsValid(existing) && find_query(existing) != nullptr)
+        refuse_replace();
+}
+
+} // namespace
+
+Query *analyse_view_query(pg::UtilityCall &call)
+{
+    auto *statement = reinterpret_cast<ViewStmt *>(call.statement->utilityStmt);
+    RawStmt *const raw = makeNode(RawStmt);
+    raw->stmt = static_cast<Node *>(copyObjectImpl(statement->query));
+    raw->stmt_location = call.statement->stmt_location;
+    raw->stmt_len = call.statement->stmt_len;
+    return parse_analyze_fixedparams(raw, call.query_string, nullptr, 0, nullptr);
+}
+
+Oid creation_schema(const ViewStmt *statement)
+{
+    auto *name = static_cast<RangeVar *>(copyObjectImpl(statement->view));
+    Oid existing;
+    Oid const schema = RangeVarGetAndCheckCreationNamespace(name, NoLock, &existing);
+    if (OidIsValid(existing))
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
+                        errmsg("relation \"%s\" already exists", name->relname)));
+    if (isAnyTempNamespace(schema))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("continuous views cannot be temporary"),
+                        errhint("Create the view in another schema.")));
+    return schema;
+}
+
+Oid created_view(const ViewStmt *statement, Oid schema)
+{
+    Oid const view = get_relname_relid(statement->view->relname, schema);
+    if (!OidIsValid(view) || get_rel_relkind(view) != RELKIND_VIEW)
+        elog(ERROR, "view \"%s\" was not created", statement->view->relname);
+    return view;
+}
+
+void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
+{
+    ObjectAddress dependent, referenced;
+    ObjectAddressSet(dependent, RelationRelationId, view);
+    ObjectAddressSet(referenced, RelationRelationId, definition);
+    recordDependencyOn(&dependent, &referenced, DEPENDENCY_NORMAL);
+
+    // The fold worker takes this exclusively before it empties a spool generation, so chunks
+    // that a view still uncommitted needs are kept.
+    LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false),
+                       kCreationLock, ShareLock);
+    FullTransactionId const own = GetTopFullTransactionId();
+    spool::insert_start_progress(view);
+    ContinuousQuery query{};
+    query.view = view;
+    query.definition = definition;
+    query.matrel = matrel;
+    query.stream = stream;
+    query.created_xid = own;
+    query.created_seq = spool::last_chunk_seq();
+    query.active = true;
+    insert_query(query);
+    CommandCounterIncrement();
+    spool::wake_worker_at_commit();
+}
+
+void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
+{
+    auto *statement = reinterpret_cast<ViewStmt *>(call.statement->utilityStmt);
+    const char *const action = option_value(statement->options, kActionOption);
+    const char *const definition = option_value(statement->options, kDefinitionOption);
+    if (action != nullptr && strcmp(action, "materialize") != 0 &&
+        strcmp(action, "definition") != 0 && strcmp(action, "transform") != 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("invalid action \"%s\"", action),
+                        errhint("The only action is \"materialize\".")));
+    Query *const query = analyse_view_query(call);
+    bool const plain = query->commandType != CMD_SELECT || query->utilityStmt != nullptr ||
+                       query->hasModifyingCTE;
+    if (action == nullptr && (plain || !names_a_stream(query))) {
+        refuse_replacing_ours(statement);
+        next(call);
+        return;
+    }
+
+    spool::require_preload();
+    if (action != nullptr && strcmp(action, "transform") == 0)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("continuous transforms are not supported in this release"),
+                        errhint("Use a continuous view (action=materialize).")));
+    if (action != nullptr && strcmp(action, "definition") == 0)
+        restore_definition(call, next, query);
+    else if (action != nullptr && definition != nullptr)
+        restore_view(call, next);
+    else if (plain || !names_a_stream(query))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+                        errmsg("a continuous view must read a stream"),
+                        errhint("Name a stream in FROM, or leave out action=materialize for an "
+                                "ordinary view.")));
+    else
+        create_continuous_view(call, next, query);
+}
+
+} // namespace pipeline::view

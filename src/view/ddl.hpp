@@ -1,0 +1,28 @@
+// The handlers of single statement kinds; see the .cpp files named beside them.
+//
+// Owns: nothing. May call: pg/. Invariant: a handler that finds nothing of ours in a statement
+// runs it unchanged.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#include "pg/utility_hook.hpp"
+
+namespace pipeline::view {
+
+// alter_view.cpp
+void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_rename(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next);
+
+// drop_view.cpp
+void install_drop_hook();
+void handle_drop(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_drop_owned(pg::UtilityCall &call, pg::UtilityNext next);
+
+// stream_ddl.cpp
+void handle_create_stream(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_copy(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_create_extension(pg::UtilityCall &call, pg::UtilityNext next);
+
+} // namespace pipeline::view

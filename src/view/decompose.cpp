@@ -1,0 +1,273 @@
+#include "view/decompose.hpp"
+
+#include <type_traits>
+
+#include "pg/compat.hpp"
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+
+extern "C" {
+#include "catalog/heap.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_agg.h"
+#include "parser/parse_relation.h"
+#include "utils/fmgroids.h"
+}
+
+namespace pipeline::view {
+namespace {
+
+/// Collects the columns and gives them names.
+struct Collector {
+    List *target_list;
+    Decomposition parts;
+};
+
+MatrelColumn *find_column(const Decomposition &parts, const Node *expr)
+{
+    for (auto *column : pg::each<MatrelColumn>(parts.columns))
+        if (equal(column->expr, expr))
+            return column;
+    return nullptr;
+}
+
+bool name_is_used(const Collector &collector, const char *name)
+{
+    for (auto *entry : pg::each<TargetEntry>(collector.target_list))
+        if (!entry->resjunk && strcmp(entry->resname, name) == 0)
+            return true;
+    for (auto *column : pg::each<MatrelColumn>(collector.parts.columns))
+        if (strcmp(column->name, name) == 0)
+            return true;
+    return false;
+}
+
+char *hidden_name(const Collector &collector)
+{
+    for (int i = 0;; i++) {
+        char *const name = psprintf("_%d", i);
+        if (!name_is_used(collector, name))
+            return name;
+    }
+}
+
+/// A column that the view shows as it is has the view's name for it. A view may have a column
+/// named like a system column (heap.c, CheckAttributeNamesTypes leaves views out), a table not.
+char *column_name(const Collector &collector, const Node *expr)
+{
+    for (auto *entry : pg::each<TargetEntry>(collector.target_list))
+        if (!entry->resjunk && equal(entry->expr, expr) &&
+            SystemAttributeByName(entry->resname) == nullptr)
+            return pstrdup(entry->resname);
+    return hidden_name(collector);
+}
+
+MatrelColumn *new_column(Expr *expr, char *name)
+{
+    auto *column = static_cast<MatrelColumn *>(palloc0(sizeof(MatrelColumn)));
+    Node *const node = reinterpret_cast<Node *>(expr);
+    column->expr = expr;
+    column->name = name;
+    if (IsA(node, Aggref)) {
+        column->form = state_form_of(reinterpret_cast<Aggref *>(expr));
+        column->type = column->form.column_type;
+        column->typmod = -1;
+        column->collation = column->form.column_collation;
+    } else {
+        column->type = exprType(node);
+        column->typmod = exprTypmod(node);
+        column->collation = exprCollation(node);
+    }
+    return column;
+}
+
+void add_keys(Collector &collector, Query *query)
+{
+    for (auto *clause : pg::each<SortGroupClause>(query->groupClause)) {
+        TargetEntry *const entry = get_sortgroupclause_tle(clause, query->targetList);
+        Node *const node = reinterpret_cast<Node *>(entry->expr);
+        MatrelColumn *const column = new_column(entry->expr, column_name(collector, node));
+        column->key = clause->tleSortGroupRef;
+        collector.parts.columns = lappend(collector.parts.columns, column);
+        collector.parts.num_keys++;
+    }
+}
+
+extern "C" bool pipeline_collect_aggregates_walker(Node *node, void *context)
+{
+    if (node == nullptr)
+        return false;
+    check_stack_depth();
+    if (!IsA(node, Aggref))
+        return pg::walk_expression(node, pipeline_collect_aggregates_walker, context);
+    auto &collector = *static_cast<Collector *>(context);
+    if (find_column(collector.parts, node) == nullptr) {
+        MatrelColumn *const column =
+            new_column(reinterpret_cast<Expr *>(node), column_name(collector, node));
+        collector.parts.columns = lappend(collector.parts.columns, column);
+    }
+    return false;
+}
+
+/// NULL of a type and collation, to tell a polymorphic function its types.
+Expr *typed_null(Oid type, Oid collation)
+{
+    Expr *const null = reinterpret_cast<Expr *>(makeNullConst(type, -1, get_typcollation(type)));
+    if (!OidIsValid(collation) || collation == get_typcollation(type))
+        return null;
+    CollateExpr *const collate = makeNode(CollateExpr);
+    collate->arg = null;
+    collate->collOid = collation;
+    collate->location = -1;
+    return reinterpret_cast<Expr *>(collate);
+}
+
+Expr *aggregate_constant(Oid aggregate)
+{
+    return reinterpret_cast<Expr *>(makeConst(REGPROCEDUREOID, -1, InvalidOid, sizeof(Oid),
+                                              ObjectIdGetDatum(aggregate), false, true));
+}
+
+Oid finalize_function(bool with_inputs)
+{
+    Oid const types[] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID, ANYOID};
+    oidvector *const vector = buildoidvector(types, with_inputs ? 4 : 3);
+    Oid const schema = get_namespace_oid("pipelinedb", false);
+    Oid const function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+                                         PointerGetDatum("finalize"), PointerGetDatum(vector),
+                                         ObjectIdGetDatum(schema));
+    if (!OidIsValid(function))
+        elog(ERROR, "function pipelinedb.finalize is missing");
+    return function;
+}
+
+/// The inputs matter where the transition type or the final function's call follows from them,
+/// and where a collation other than the default must reach the final function.
+bool needs_inputs(const Aggref *aggref, const StateForm &form)
+{
+    bool const collated =
+        OidIsValid(aggref->inputcollid) && aggref->inputcollid != DEFAULT_COLLATION_OID;
+    return form.polymorphic || form.finalextra || collated;
+}
+
+Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
+{
+    List *args = list_make3(aggregate_constant(aggref->aggfnoid), state,
+                            typed_null(aggref->aggtype, aggref->aggcollid));
+    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
+    if (with_inputs) {
+        Oid types[FUNC_MAX_ARGS];
+        int const count = get_aggregate_argtypes(const_cast<Aggref *>(aggref), types);
+        for (int i = 0; i < count; i++)
+            args = lappend(args, typed_null(types[i], type_is_collatable(types[i])
+                                                          ? aggref->inputcollid
+                                                          : InvalidOid));
+    }
+    return reinterpret_cast<Node *>(makeFuncExpr(finalize_function(with_inputs), aggref->aggtype,
+                                                 args, aggref->aggcollid, aggref->inputcollid,
+                                                 COERCE_EXPLICIT_CALL));
+}
+
+/// Replaces keys and aggregates by what reads their columns.
+extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
+{
+    if (node == nullptr)
+        return nullptr;
+    check_stack_depth();
+    auto &parts = *static_cast<const Decomposition *>(context);
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        attno++;
+        if (!equal(column->expr, node))
+            continue;
+        Var *const var = makeVar(1, attno, column->type, column->typmod, column->collation, 0);
+        if (IsA(node, Aggref) && column->form.kind != StateKind::kResult)
+            return finalize_call(reinterpret_cast<Aggref *>(node), column->form, var);
+        return reinterpret_cast<Node *>(var);
+    }
+    if (IsA(node, Var) || IsA(node, Aggref))
+        elog(ERROR, "expression over the stream outside keys and aggregates");
+    return pg::mutate_expression(node, pipeline_reading_mutator, context);
+}
+
+} // namespace
+
+Decomposition decompose(Query *query)
+{
+    Collector collector{query->targetList, {NIL, 0}};
+    add_keys(collector, query);
+    for (auto *entry : pg::each<TargetEntry>(query->targetList))
+        if (!entry->resjunk && !find_column(collector.parts, reinterpret_cast<Node *>(entry->expr)))
+            pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
+    return collector.parts;
+}
+
+Decomposition columns_of_definition(Query *definition)
+{
+    Decomposition parts{NIL, 0};
+    for (auto *entry : pg::each<TargetEntry>(definition->targetList)) {
+        bool const is_key = entry->ressortgroupref != 0;
+        if (entry->resjunk || (!is_key && !IsA(entry->expr, Aggref)))
+            ereport(ERROR,
+                    (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+                     errmsg("the definition of a continuous view must list its keys and bare "
+                            "aggregates"),
+                     errhint("Definitions are written by CREATE VIEW and by pg_dump only.")));
+        MatrelColumn *const column = new_column(entry->expr, entry->resname);
+        column->key = entry->ressortgroupref;
+        parts.columns = lappend(parts.columns, column);
+        parts.num_keys += is_key;
+    }
+    return parts;
+}
+
+Query *definition_query(Query *query, const Decomposition &parts)
+{
+    auto *definition = static_cast<Query *>(copyObjectImpl(query));
+    definition->targetList = NIL;
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        auto *expr = static_cast<Expr *>(copyObjectImpl(column->expr));
+        TargetEntry *const entry = makeTargetEntry(expr, ++attno, pstrdup(column->name), false);
+        entry->ressortgroupref = column->key;
+        definition->targetList = lappend(definition->targetList, entry);
+    }
+    return definition;
+}
+
+Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
+{
+    Query *const reading = makeNode(Query);
+    reading->commandType = CMD_SELECT;
+    reading->querySource = QSRC_ORIGINAL;
+    reading->canSetTag = true;
+
+    ParseState *const pstate = make_parsestate(nullptr);
+    pg::with_relation(matrel, AccessShareLock, [&](Relation rel) {
+        // inh = false: FROM ONLY.
+        addRangeTableEntryForRelation(pstate, rel, AccessShareLock, nullptr, false, true);
+    });
+    pg::take_range_table(reading, pstate);
+    free_parsestate(pstate);
+
+    RangeTblRef *const from = makeNode(RangeTblRef);
+    from->rtindex = 1;
+    reading->jointree = makeFromExpr(list_make1(from), nullptr);
+    AttrNumber attno = 0;
+    for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
+        if (entry->resjunk)
+            continue;
+        Node *const expr =
+            pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr),
+                                     const_cast<Decomposition *>(&parts));
+        TargetEntry *const column = makeTargetEntry(reinterpret_cast<Expr *>(expr), ++attno,
+                                                    pstrdup(entry->resname), false);
+        reading->targetList = lappend(reading->targetList, column);
+    }
+    return reading;
+}
+
+} // namespace pipeline::view

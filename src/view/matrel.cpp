@@ -1,0 +1,193 @@
+#include "view/matrel.hpp"
+
+#include <type_traits>
+
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "commands/defrem.h"
+#include "commands/tablecmds.h"
+#include "commands/view.h"
+#include "tcop/utility.h"
+}
+
+namespace pipeline::view {
+namespace {
+
+/// Runs a statement as a part of the one that the user gave.
+void run_subcommand(void *statement)
+{
+    PlannedStmt *const wrapper = makeNode(PlannedStmt);
+    wrapper->commandType = CMD_UTILITY;
+    wrapper->utilityStmt = static_cast<Node *>(statement);
+    wrapper->stmt_location = -1;
+    ProcessUtility(wrapper, "CREATE VIEW (pipeline_ext)", false, PROCESS_UTILITY_SUBCOMMAND,
+                   nullptr, nullptr, None_Receiver, nullptr);
+    CommandCounterIncrement();
+}
+
+ColumnDef *column_def(const MatrelColumn *column)
+{
+    return makeColumnDef(column->name, column->type, column->typmod, column->collation);
+}
+
+RangeVar *relation_name(Oid schema, const char *name)
+{
+    return makeRangeVar(get_namespace_name(schema), pstrdup(name), -1);
+}
+
+void create_table(RangeVar *name, const Decomposition &parts, int fillfactor)
+{
+    CreateStmt *const statement = makeNode(CreateStmt);
+    statement->relation = name;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns))
+        statement->tableElts = lappend(statement->tableElts, column_def(column));
+    Node *const value = reinterpret_cast<Node *>(makeInteger(fillfactor));
+    statement->options = list_make1(makeDefElem(pstrdup("fillfactor"), value, -1));
+    statement->oncommit = ONCOMMIT_NOOP;
+    // The fold worker writes by heap_insert and heap_update, whatever
+    // default_table_access_method says.
+    statement->accessMethod = pstrdup("heap");
+    run_subcommand(statement);
+}
+
+/// Without GROUP BY there is one row from the beginning, so that SELECT count(*) shows 0.
+void insert_initial_row(Oid matrel, const Decomposition &parts)
+{
+    pg::with_relation(matrel, RowExclusiveLock, [&](Relation rel) {
+        TupleDesc const desc = RelationGetDescr(rel);
+        auto *values = static_cast<Datum *>(palloc0(sizeof(Datum) * size_t(desc->natts)));
+        auto *nulls = static_cast<bool *>(palloc0(sizeof(bool) * size_t(desc->natts)));
+        int i = 0;
+        for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+            values[i] = initial_state(column->form, &nulls[i]);
+            i++;
+        }
+        simple_heap_insert(rel, heap_form_tuple(desc, values, nulls));
+    });
+    CommandCounterIncrement();
+}
+
+IndexElem *index_element(char *name)
+{
+    IndexElem *const element = makeNode(IndexElem);
+    element->name = name;
+    if (name == nullptr) {
+        A_Const *const constant = makeNode(A_Const);
+        constant->val.boolval.type = T_Boolean;
+        constant->val.boolval.boolval = true;
+        constant->location = -1;
+        element->expr = reinterpret_cast<Node *>(constant);
+    }
+    return element;
+}
+
+/// One row per group. Without keys the index is on a constant: at most one row.
+void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
+{
+    IndexStmt *const statement = makeNode(IndexStmt);
+    statement->relation = name;
+    statement->idxname = ChooseRelationName(name->relname, nullptr, "key", schema, false);
+    statement->accessMethod = pstrdup("btree");
+    statement->unique = true;
+    statement->nulls_not_distinct = true;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns))
+        if (column->key != 0)
+            statement->indexParams = lappend(statement->indexParams, index_element(column->name));
+    if (parts.num_keys == 0)
+        statement->indexParams = list_make1(index_element(nullptr));
+    run_subcommand(statement);
+}
+
+/// Keys may be NULL, so there is no primary key that logical replication could use.
+void set_replica_identity(RangeVar *name)
+{
+    ReplicaIdentityStmt *const identity = makeNode(ReplicaIdentityStmt);
+    identity->identity_type = REPLICA_IDENTITY_FULL;
+    AlterTableCmd *const command = makeNode(AlterTableCmd);
+    command->subtype = AT_ReplicaIdentity;
+    command->def = reinterpret_cast<Node *>(identity);
+    AlterTableStmt *const statement = makeNode(AlterTableStmt);
+    statement->relation = name;
+    statement->cmds = list_make1(command);
+    statement->objtype = OBJECT_TABLE;
+    run_subcommand(statement);
+}
+
+void create_guard(RangeVar *name)
+{
+    CreateTrigStmt *const statement = makeNode(CreateTrigStmt);
+    statement->trigname = pstrdup("pipelinedb_guard");
+    statement->relation = name;
+    statement->funcname =
+        list_make2(makeString(pstrdup("pipelinedb")), makeString(pstrdup("guard_matrel")));
+    statement->timing = TRIGGER_TYPE_BEFORE;
+    statement->events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE |
+                        TRIGGER_TYPE_TRUNCATE;
+    run_subcommand(statement);
+}
+
+} // namespace
+
+Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts, int fillfactor)
+{
+    char *const name = ChooseRelationName(view_name, nullptr, "mrel", schema, false);
+    RangeVar *const table = relation_name(schema, name);
+    create_table(table, parts, fillfactor);
+    Oid const matrel = get_relname_relid(name, schema);
+    if (parts.num_keys == 0)
+        insert_initial_row(matrel, parts);
+    create_key_index(table, schema, parts);
+    set_replica_identity(table);
+    create_guard(table);
+    return matrel;
+}
+
+/// As DefineVirtualRelation (view.c), which is not exported.
+Oid create_definition(const char *view_name, Oid schema, Query *definition)
+{
+    CreateStmt *const statement = makeNode(CreateStmt);
+    statement->relation = relation_name(
+        schema, ChooseRelationName(view_name, nullptr, "def", schema, false));
+    for (auto *entry : pg::each<TargetEntry>(definition->targetList)) {
+        Node *const expr = reinterpret_cast<Node *>(entry->expr);
+        ColumnDef *const column =
+            makeColumnDef(entry->resname, exprType(expr), exprTypmod(expr), exprCollation(expr));
+        statement->tableElts = lappend(statement->tableElts, column);
+    }
+    statement->oncommit = ONCOMMIT_NOOP;
+    ObjectAddress const address =
+        DefineRelation(statement, RELKIND_VIEW, InvalidOid, nullptr, nullptr);
+    CommandCounterIncrement();
+    StoreViewQuery(address.objectId, definition, false);
+    CommandCounterIncrement();
+    return address.objectId;
+}
+
+void check_matrel_columns(Oid matrel, const Decomposition &parts)
+{
+    pg::with_relation(matrel, AccessShareLock, [&](Relation rel) {
+        TupleDesc const desc = RelationGetDescr(rel);
+        bool matches = desc->natts == list_length(parts.columns);
+        for (int i = 0; matches && i < desc->natts; i++) {
+            Form_pg_attribute const attr = TupleDescAttr(desc, i);
+            auto *column = static_cast<const MatrelColumn *>(list_nth(parts.columns, i));
+            matches = !attr->attisdropped && strcmp(NameStr(attr->attname), column->name) == 0 &&
+                      attr->atttypid == column->type && attr->atttypmod == column->typmod &&
+                      attr->attcollation == column->collation && attr->attgenerated == '\0';
+        }
+        if (!matches)
+            ereport(ERROR,
+                    (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+                     errmsg("table \"%s\" does not have the columns of the view's definition",
+                            RelationGetRelationName(rel)),
+                     errhint("Restore the table, the definition and the view from one dump.")));
+    });
+}
+
+} // namespace pipeline::view

@@ -1,0 +1,23 @@
+// Creates the two hidden relations of a continuous view.
+//
+// Owns: the shape of <view>_mrel and <view>_def. May call: pg/, view/decompose. Invariant: the
+// relations belong to the current user and lie in the view's schema; their columns correspond
+// one to one.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#include "view/decompose.hpp"
+
+namespace pipeline::view {
+
+/// Creates the table with its key index, replica identity and guard trigger.
+Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts, int fillfactor);
+
+/// Creates the hidden view. Its options are stored later.
+Oid create_definition(const char *view_name, Oid schema, Query *definition);
+
+/// Raises an error unless `matrel` has just the columns that `parts` asks for.
+void check_matrel_columns(Oid matrel, const Decomposition &parts);
+
+} // namespace pipeline::view

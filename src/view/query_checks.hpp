@@ -1,0 +1,33 @@
+// What a continuous query may be: everything else is refused with a message that names it.
+//
+// Owns: the refusals of CREATE VIEW. May call: pg/, view/catalog. Invariant: a query that
+// passes has exactly one stream in FROM, bare keys and aggregates that can be combined, and
+// touches no temporary object.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "nodes/parsenodes.h"
+}
+
+namespace pipeline::view {
+
+/// True if a stream is named anywhere in the query, on any level.
+bool names_a_stream(Query *query);
+
+/// Refuses what cannot be a continuous query; returns its stream. The query comes from parse
+/// analysis and is not changed.
+Oid check_query(Query *query);
+
+/// Raises the usual error unless the current user may read the columns that the query uses.
+void check_stream_permissions(Query *query, Oid stream);
+
+/// Raises an error if the stored query of `view` depends on a temporary object of any kind.
+void check_no_temporary_objects(Oid view);
+
+/// The range table entry of the only FROM item of a stored or analysed query; nullptr if the
+/// query has another shape.
+RangeTblEntry *single_from_entry(Query *query);
+
+} // namespace pipeline::view

@@ -1,0 +1,23 @@
+#include "view/view.hpp"
+
+#include "view/create_view.hpp"
+#include "view/ddl.hpp"
+
+namespace pipeline::view {
+
+void install_hooks()
+{
+    pg::register_utility_handler(T_ViewStmt, handle_create_view);
+    pg::register_utility_handler(T_AlterTableStmt, handle_alter_table);
+    pg::register_utility_handler(T_RenameStmt, handle_rename);
+    pg::register_utility_handler(T_AlterObjectSchemaStmt, handle_set_schema);
+    pg::register_utility_handler(T_DropStmt, handle_drop);
+    pg::register_utility_handler(T_DropOwnedStmt, handle_drop_owned);
+    pg::register_utility_handler(T_CreateForeignTableStmt, handle_create_stream);
+    pg::register_utility_handler(T_CopyStmt, handle_copy);
+    // In this one's database the extension is not there before.
+    pg::register_utility_handler(T_CreateExtensionStmt, handle_create_extension, true);
+    install_drop_hook();
+}
+
+} // namespace pipeline::view
