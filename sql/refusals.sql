@@ -62,7 +62,9 @@ CREATE VIEW rv (x, y, z) AS SELECT a, count(*) FROM refuse_s GROUP BY a;
 
 -- temporary objects
 CREATE FUNCTION pg_temp.refuse_f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+\set VERBOSITY terse
 CREATE VIEW rv AS SELECT sum(pg_temp.refuse_f(a)) FROM refuse_s;
+\set VERBOSITY default
 
 -- nothing of all that is left
 SELECT relname FROM pg_class WHERE relname LIKE 'rv%';

@@ -28,15 +28,9 @@ void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint
     void *bytes;
     Size size;
     spool::copy_chunk_bytes(stored, &bytes, &size);
-    auto *place = static_cast<spool::Chunk *>(palloc(sizeof(spool::Chunk)));
-    pg::enter([&] {
-        pg::ContextResource memory(CurrentMemoryContext);
-        new (place) spool::Chunk(
-            spool::Chunk::parse({static_cast<const std::byte *>(bytes), size}, &memory));
-    });
-    collection->chunks[collection->nchunks++] = {stored.xid, stored.seq, stored.stream, consumers,
-                                                 place};
-    collection->bytes += size;
+    collection->chunks[collection->nchunks++] = {
+        stored.xid, stored.seq, stored.stream, consumers, stored.nrows, bytes, size, nullptr};
+    collection->weight += weight_of(stored);
 }
 
 /// The scan for transactions that are folded whole.
@@ -87,7 +81,7 @@ spool::Visit visit_whole(const spool::StoredChunk &stored, void *arg)
     if (mask == 0)
         return spool::Visit::kNext;
     if (collection->nchunks > 0 &&
-        collection->bytes + spool::chunk_size(stored) > budget()) {
+        collection->weight + weight_of(stored) > budget()) {
         scan->overflow = true;
         return spool::Visit::kStop;
     }
@@ -107,7 +101,7 @@ bool collect_whole(Collection *collection, Snapshot snapshot, spool::Position fr
 void drop_chunks(Collection *collection)
 {
     collection->nchunks = 0;
-    collection->bytes = 0;
+    collection->weight = 0;
 }
 
 /// The scan for the next piece of one big transaction. A piece ends at a page border: within
@@ -137,7 +131,7 @@ spool::Visit visit_piece(const spool::StoredChunk &stored, void *arg)
     scan->last_seq = std::max(scan->last_seq, stored.seq);
     if (is_wanted(scan->collection->consumers[0], stored.stream))
         append_chunk(scan->collection, stored, 1);
-    scan->full = scan->collection->bytes >= scan->limit;
+    scan->full = scan->collection->weight >= scan->limit;
     return spool::Visit::kNext;
 }
 
@@ -156,7 +150,7 @@ spool::Position resume_of(const Collection *collection, uint64 xid)
 /// Pieces of the big transactions, as far as the budget goes; finished ones join the set.
 void collect_pieces(Collection *collection, Snapshot snapshot)
 {
-    Size const limit = std::max(budget(), collection->bytes + budget() / 4);
+    Size const limit = std::max(budget(), collection->weight + budget() / 4);
     BigHint hints[kMaxBig];
     int kept = 0;
     for (int i = 0; i < collection->nbig; i++) {
@@ -164,7 +158,7 @@ void collect_pieces(Collection *collection, Snapshot snapshot)
         spool::Position const from = resume_of(collection, big.xid);
         PieceScan scan{collection, &big, big.seq, limit, from, false};
         bool finished = false;
-        if (collection->bytes < limit)
+        if (collection->weight < limit)
             finished = spool::scan_spool(snapshot, from, spool::kSpoolEnd, visit_piece, &scan);
         if (finished) {
             collection->folded[0] = spool::with(collection->folded[0], big.xid);
@@ -216,11 +210,31 @@ void collect_surveyed(Collection *collection, Snapshot snapshot)
 
 } // namespace
 
+/// Rows of constant columns take no bytes in a chunk but as much time as others.
+Size weight_of(const spool::StoredChunk &stored)
+{
+    return std::max(spool::chunk_size(stored), static_cast<Size>(stored.nrows) * 16);
+}
+
+const spool::Chunk *parsed_chunk(TickChunk *chunk, MemoryContext context)
+{
+    if (chunk->parsed != nullptr)
+        return chunk->parsed;
+    void *const place = MemoryContextAlloc(context, sizeof(spool::Chunk));
+    chunk->parsed = pg::enter([&] {
+        pg::ContextResource memory(context);
+        return new (place) spool::Chunk(spool::Chunk::parse(
+            {static_cast<const std::byte *>(chunk->bytes), chunk->size}, &memory));
+    });
+    return chunk->parsed;
+}
+
 bool collect(Collection *collection, Snapshot snapshot)
 {
     Consumer *const consumer = collection->consumers[0];
     spool::XidSet const live = spool::xid_set_of(snapshot, CurrentMemoryContext);
 
+    collection->context = CurrentMemoryContext;
     collection->nbig = consumer->progress.nbig;
     collection->big = static_cast<spool::BigTransaction *>(
         palloc(sizeof(spool::BigTransaction) * (kMaxBig + 1)));

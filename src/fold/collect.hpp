@@ -18,8 +18,14 @@ struct TickChunk {
     int64 seq;
     Oid stream;
     uint32 consumers; ///< bit i: counts for the i-th consumer of the tick
-    const spool::Chunk *chunk;
+    int32 nrows;
+    const void *bytes;
+    Size size;
+    const spool::Chunk *parsed; ///< nullptr before parsed_chunk()
 };
+
+/// Parsed on first use, so that damaged bytes are an error of the views that read the stream.
+const spool::Chunk *parsed_chunk(TickChunk *chunk, MemoryContext context);
 
 constexpr int kMaxConsumersPerTick = 32;
 
@@ -35,9 +41,13 @@ struct Collection {
     TickChunk *chunks;
     int nchunks;
     int capacity;
-    Size bytes;
+    MemoryContext context; ///< of the chunks
+    Size weight;           ///< sum of weight_of() the chunks
     bool left_behind; ///< there is more to fold for the first consumer
 };
+
+/// What a chunk costs a tick, in bytes.
+Size weight_of(const spool::StoredChunk &stored);
 
 /// Fills `collection` (consumers are given) from the spool as `snapshot` sees it. False if the
 /// chunks are too many and there are several consumers: try the first one alone.

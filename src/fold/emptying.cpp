@@ -241,7 +241,7 @@ bool tend_generations(bool idle)
                 spool::rotate_to(plan.rotate_to);
                 pg::stop_point("rotate_before_commit");
             }))
-            spool::refresh_generations_later();
+            spool::note_rotation();
         pg::stop_point("rotate_committed");
     }
     bool left = false;
@@ -252,7 +252,7 @@ bool tend_generations(bool idle)
         });
         pg::stop_point("empty_committed");
         if (ran && emptied)
-            spool::refresh_generations_later();
+            spool::forget_marks();
         else
             left = true;
     }

@@ -42,13 +42,14 @@ struct Pace {
     int tend_delay;            ///< ms until an idle worker tries again to empty generations
 };
 
-/// Does a waiter's request hold? Views that are paused, failed or blocked do not count.
+/// Does a waiter's request hold? Views that are paused or failed do not count, and a session
+/// does not wait for its own rows in a view that somebody else blocks.
 bool is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
 {
     uint64 const value = U64FromFullTransactionId(xid);
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        if (consumer->id != InvalidOid &&
-            (consumer->retry_at != 0 || !has_running_view(consumer)))
+        bool const is_blocked = consumer->retry_at != 0 && kind == spool::WaitKind::kXid;
+        if (consumer->id != InvalidOid && (is_blocked || !has_running_view(consumer)))
             continue;
         const spool::XidSet &folded = consumer->progress.folded;
         if (kind == spool::WaitKind::kXid ? !folded.contains(value)
@@ -229,7 +230,10 @@ void run_worker()
             elapsed_ms(std::max(pace.last_work, pace.last_tend), now) >= pace.tend_delay)
             tend(&pace, true);
         now = GetCurrentTimestamp();
-        if (pace.spool_clean && !spool::has_waiters() && next_retry(now) < 0 &&
+        bool const idle = !spool::has_waiters() && next_retry(now) < 0;
+        if (idle && spool::slots_are_short())
+            return; // another database waits for a process
+        if (idle && pace.spool_clean &&
             elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
             return;
         pgstat_report_activity(STATE_IDLE, nullptr);

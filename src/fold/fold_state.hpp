@@ -71,6 +71,7 @@ struct Consumer {
     Survey *survey; ///< nullptr unless a backlog is being worked off
     BigHint hints[kMaxBig];
     int nhints;
+    bool careful;            ///< the next tick isolates each view in a subtransaction
     bool must_catch_up;      ///< too far behind to be folded together with the shared consumer
     TimestampTz retry_at;    ///< 0 = now
     int retry_delay;         ///< ms, of the last failure
@@ -81,7 +82,6 @@ struct FoldState {
     List *consumers;       ///< Consumer *, the shared one first
     List *views;           ///< FoldedView *
     bool valid;            ///< false: read the catalog before the next tick
-    bool careful;          ///< the next tick isolates each view in a subtransaction
 };
 
 FoldState &state();

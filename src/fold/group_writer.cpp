@@ -8,6 +8,7 @@ extern "C" {
 #include "access/relscan.h"
 #include "access/skey.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/execnodes.h"
 }
@@ -133,6 +134,22 @@ void check_row(GroupWriter *writer)
         ExecConstraints(writer->target, writer->changed, writer->estate);
 }
 
+/// Rows are written below the executor: triggers would not fire, foreign keys not be checked.
+/// The only trigger that belongs here is the statement trigger that refuses others' DML.
+void refuse_triggers(Relation matrel)
+{
+    const TriggerDesc *const triggers = matrel->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++)
+        if (TRIGGER_FOR_ROW(triggers->triggers[i].tgtype))
+            ereport(ERROR,
+                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                     errmsg("trigger \"%s\" on table \"%s\" of a continuous view is not "
+                            "supported",
+                            triggers->triggers[i].tgname, RelationGetRelationName(matrel)),
+                     errhint("Drop the trigger or foreign key, then call "
+                             "pipelinedb.activate().")));
+}
+
 [[noreturn]] void raise_lost_race(TM_Result result, Relation matrel)
 {
     if (result == TM_BeingModified || result == TM_WouldBlock)
@@ -175,6 +192,7 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine)
     Relation const index = open_key_index(matrel, machine->nkeys);
     if (index == nullptr)
         return nullptr;
+    refuse_triggers(matrel);
     auto *writer = static_cast<GroupWriter *>(palloc0(sizeof(GroupWriter)));
     writer->matrel = matrel;
     writer->machine = machine;
@@ -202,8 +220,10 @@ void write_group(TupleTableSlot *group, void *arg)
 {
     auto *writer = static_cast<GroupWriter *>(arg);
     slot_getallattrs(group);
+    // Not in the scratch context: the scan keeps what it allocates on the way (nbtree.c:
+    // btgettuple, killedItems).
+    bool const found = find_stored(writer, group);
     pg::in_context(writer->scratch, [&] {
-        bool const found = find_stored(writer, group);
         ExecClearTuple(writer->changed);
         if (found) {
             fill_combined(writer, group);

@@ -1,5 +1,6 @@
 #include "fold/survey.hpp"
 
+#include "fold/collect.hpp"
 #include "pg/settings.hpp"
 #include "spool/xid_sets.hpp"
 
@@ -52,7 +53,7 @@ spool::Visit visit(const spool::StoredChunk &stored, void *arg)
     }
     entry->last = stored.position;
     // Chunks that no view wants count too: a view may be activated before the group's turn.
-    entry->bytes += spool::chunk_size(stored);
+    entry->bytes += weight_of(stored);
     if (hash_get_num_entries(scan->transactions) > kMaxSurveyed)
         halve(scan);
     return spool::Visit::kNext;

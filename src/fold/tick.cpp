@@ -9,6 +9,7 @@
 #include "pg/stop_points.hpp"
 #include "spool/feed.hpp"
 #include "spool/progress_store.hpp"
+#include "spool/rendezvous.hpp"
 #include "spool/xid_sets.hpp"
 
 extern "C" {
@@ -73,9 +74,8 @@ void collect_for(Collection *collection, Consumer *consumer, Snapshot snapshot)
     // Too much for one tick: the laggards catch up on their own first.
     for (int i = 1; i < collection->nconsumers; i++)
         collection->consumers[i]->must_catch_up = true;
-    int const first = 1;
     *collection = {};
-    collection->nconsumers = first;
+    collection->nconsumers = 1;
     collection->consumers[0] = consumer;
     if (!collect(collection, snapshot))
         elog(ERROR, "chunks of a single consumer do not fit");
@@ -142,6 +142,7 @@ void set_aside(Tick *tick, int i, const FoldedView *view, const ViewOutcome &out
 void fold_views(Tick *tick)
 {
     Collection &collection = tick->collection;
+    bool const careful = collection.consumers[0]->careful;
     for (auto *view : pg::each<FoldedView>(state().views)) {
         for (int i = 0; i < collection.nconsumers; i++) {
             if (view->consumer != collection.consumers[i])
@@ -151,7 +152,7 @@ void fold_views(Tick *tick)
                     detach(tick, view);
                 continue;
             }
-            ViewOutcome const outcome = fold_view(view, collection, i, state().careful);
+            ViewOutcome const outcome = fold_view(view, collection, i, careful);
             if (outcome.result != ViewResult::kFolded)
                 set_aside(tick, i, view, outcome);
         }
@@ -245,6 +246,9 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
         CommitTransactionCommand();
         return;
     }
+    if (!spool::hold_worker_lock())
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                        errmsg("another fold worker is active in this database")));
     spool::add_mark();
     pg::stop_point("fold_before_snapshot");
     PushActiveSnapshot(GetTransactionSnapshot());
@@ -285,23 +289,23 @@ TickOutcome run_tick(Oid id)
     TickOutcome outcome{};
     MemoryContext const context =
         AllocSetContextCreate(state().context, "tick", ALLOCSET_DEFAULT_SIZES);
-    bool const was_careful = state().careful;
     pg::Failure const failure =
         pg::top_level([&] { run_transaction(id, context, &outcome); });
     MemoryContextSwitchTo(TopMemoryContext);
+    Consumer *const consumer = find_consumer(id);
     if (failure.failed) {
         spool::set_feed(nullptr);
         spool::forget_marks();
         forget_state();
         outcome.failed = true;
         outcome.sqlstate = failure.sqlstate;
-        // The first failure may be one view's: once more with each view in a subtransaction.
-        if (was_careful)
-            ereport(LOG, (errcode(failure.sqlstate),
-                          errmsg("fold worker: %s", failure.message),
+        // The first failure may be one view's, and says so when each view has a subtransaction.
+        if (consumer == nullptr || consumer->careful)
+            ereport(LOG, (errcode(failure.sqlstate), errmsg("fold worker: %s", failure.message),
                           failure.context ? errcontext_msg("%s", failure.context) : 0));
     }
-    state().careful = failure.failed;
+    if (consumer != nullptr)
+        consumer->careful = failure.failed;
     static constinit MemoryContext former = nullptr;
     if (former != nullptr)
         MemoryContextDelete(former);

@@ -13,7 +13,7 @@ struct TickOutcome {
     bool extension_is_gone;
     bool folded;      ///< some chunk was folded
     bool left_behind; ///< there is more to do at once
-    bool failed;      ///< the transaction was rolled back; see state().careful
+    bool failed;      ///< the transaction was rolled back; Consumer::careful is set then
     int sqlstate;
 };
 

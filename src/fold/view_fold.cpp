@@ -6,6 +6,7 @@
 #include "pg/scope.hpp"
 #include "pg/stop_points.hpp"
 #include "spool/feed.hpp"
+#include "spool/rendezvous.hpp"
 
 extern "C" {
 #include "storage/lmgr.h"
@@ -15,21 +16,34 @@ extern "C" {
 namespace pipeline::fold {
 namespace {
 
-/// The chunks for one view. Of the transaction that created it, those written after it count.
-spool::Feed feed_of(const FoldedView *view, const Collection &collection, int consumer)
+/// Of the transaction that created the view, the chunks written after it count.
+bool is_for(const FoldedView *view, const TickChunk &chunk, int consumer)
+{
+    return (chunk.consumers & 1u << consumer) != 0 && chunk.stream == view->query.stream &&
+           (chunk.xid != U64FromFullTransactionId(view->query.created_xid) ||
+            chunk.seq > view->query.created_seq);
+}
+
+bool has_chunk_for(const FoldedView *view, const Collection &collection, int consumer)
+{
+    for (int c = 0; c < collection.nchunks; c++)
+        if (is_for(view, collection.chunks[c], consumer))
+            return true;
+    return false;
+}
+
+spool::Feed feed_of(const FoldedView *view, Collection &collection, int consumer)
 {
     spool::Feed feed;
     feed.stream = view->query.stream;
     feed.chunks = static_cast<const spool::Chunk **>(
         palloc(sizeof(spool::Chunk *) * static_cast<Size>(collection.nchunks + 1)));
-    uint64 const creator = U64FromFullTransactionId(view->query.created_xid);
     for (int c = 0; c < collection.nchunks; c++) {
-        const TickChunk &chunk = collection.chunks[c];
-        if ((chunk.consumers & 1u << consumer) == 0 || chunk.stream != feed.stream ||
-            (chunk.xid == creator && chunk.seq <= view->query.created_seq))
+        TickChunk &chunk = collection.chunks[c];
+        if (!is_for(view, chunk, consumer))
             continue;
-        feed.chunks[feed.nchunks++] = chunk.chunk;
-        feed.rows += chunk.chunk->nrows();
+        feed.chunks[feed.nchunks++] = parsed_chunk(&chunk, collection.context);
+        feed.rows += chunk.nrows;
     }
     return feed;
 }
@@ -75,9 +89,12 @@ void fold_feed(FoldedView *view, const spool::Feed &feed)
         fold_as_owner(view, definition, matrel);
         AtEOXact_GUC(false, level);
     });
-    // Session-level advisory locks outlive the transaction; our own session lock is no
-    // advisory one.
+    // Session-level advisory locks would outlive the transaction. The worker's own lock is of
+    // that method too (locks of the default one do not survive an abort): taken again at once.
     LockReleaseSession(USER_LOCKMETHOD);
+    if (!spool::hold_worker_lock())
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                        errmsg("another fold worker is active in this database")));
     spool::set_feed(former);
     table_close(matrel, NoLock);
     table_close(definition, NoLock);
@@ -104,11 +121,10 @@ ViewResult classify(int sqlstate)
 
 } // namespace
 
-ViewOutcome fold_view(FoldedView *view, const Collection &collection, int i, bool careful)
+ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful)
 {
     ViewOutcome outcome{ViewResult::kFolded, 0, nullptr};
-    spool::Feed const feed = feed_of(view, collection, i);
-    if (feed.nchunks == 0)
+    if (!has_chunk_for(view, collection, i))
         return outcome;
     if (!lock_relations(view->query)) {
         outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
@@ -120,10 +136,11 @@ ViewOutcome fold_view(FoldedView *view, const Collection &collection, int i, boo
 
     pg::stop_point("fold_before_view");
     if (!careful) {
-        fold_feed(view, feed);
+        fold_feed(view, feed_of(view, collection, i));
         return outcome;
     }
-    pg::Failure const failure = pg::subtransaction([&] { fold_feed(view, feed); });
+    pg::Failure const failure =
+        pg::subtransaction([&] { fold_feed(view, feed_of(view, collection, i)); });
     if (failure.failed) {
         spool::set_feed(nullptr);
         drop_machine(view);

@@ -24,6 +24,6 @@ struct ViewOutcome {
 
 /// Folds the chunks of `collection` that belong to `view`, whose consumer is the i-th. With
 /// `careful`, errors are caught in a subtransaction and classified; else they are raised.
-ViewOutcome fold_view(FoldedView *view, const Collection &collection, int i, bool careful);
+ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful);
 
 } // namespace pipeline::fold

@@ -20,6 +20,7 @@ struct GeneralPlan {
     GeneralPlan *next; ///< of the live plans
     MemoryContext context;
     PlannedStmt *statement;
+    Oid definition; ///< its owner is baked into the plan
     bool stale;
 };
 
@@ -37,7 +38,8 @@ void note_relation(Datum, Oid relid)
 {
     messages++;
     for (GeneralPlan *plan = live_plans; plan != nullptr; plan = plan->next)
-        if (relid == InvalidOid || list_member_oid(plan->statement->relationOids, relid))
+        if (relid == InvalidOid || relid == plan->definition ||
+            list_member_oid(plan->statement->relationOids, relid))
             plan->stale = true;
 }
 
@@ -127,6 +129,7 @@ GeneralPlan *make_plan(Relation definition, MemoryContext parent)
     auto *plan =
         static_cast<GeneralPlan *>(MemoryContextAllocZero(context, sizeof(GeneralPlan)));
     plan->context = context;
+    plan->definition = RelationGetRelid(definition);
     uint64 const messages_before = messages;
     pg::in_context(context, [&] {
         MemoryContext const scratch =

@@ -252,9 +252,8 @@ std::size_t encoded_size_with(const Batch &batch, std::span<const Cell> row)
     const std::uint32_t nrows = batch.nrows();
     if (nrows >= kMaxRows)
         return kMaxChunkSize + 1;
-    return size_of(batch, nrows + 1, [&](std::size_t i) {
-        return batch.columns()[i].extent_with(row[i], nrows);
-    });
+    return size_of(batch, nrows + 1,
+                   [&](std::size_t i) { return batch.columns()[i].extent_with(row[i], nrows); });
 }
 
 std::size_t encode(const Batch &batch, std::span<std::byte> out)
@@ -355,8 +354,8 @@ ColumnLayout Chunk::Parser::get_layout(std::int16_t previous_attnum)
 
 void Chunk::Parser::check_flags(const Column &column) const
 {
-    const unsigned allowed = column.layout.width == kVarlena ? kHasNulls | kHasLong
-                                                             : kHasNulls | kConstant;
+    const unsigned allowed =
+        column.layout.width == kVarlena ? kHasNulls | kHasLong : kHasNulls | kConstant;
     if (column.flags != kAllNull && (column.flags & ~allowed) != 0)
         fail("malformed chunk: impossible flags of a column");
     if (column.flags != kAllNull && nrows_ == 0)
@@ -412,8 +411,7 @@ void Chunk::Parser::check_varlenas(const Column &column)
     for (std::uint32_t row = 0; row < nrows_; ++row) {
         if (!column.is_null(row)) {
             // Padding starts with a zero byte, a short value never does.
-            const bool is_short =
-                remaining() > 0 && batch::is_short_varlena(bytes_[position_]);
+            const bool is_short = remaining() > 0 && batch::is_short_varlena(bytes_[position_]);
             if (!is_short) {
                 has_long = true;
                 skip_padding(long_align);

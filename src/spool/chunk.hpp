@@ -7,7 +7,8 @@
 //
 // Format version 1. Little-endian. Positions and alignments count from the chunk's first byte,
 // which lies at a multiple of 8 when the chunk is read: datums point into it. All padding is
-// zero, and each fact has one encoding.
+// zero, and each fact has one encoding (parse insists on it, but for the filling of fixed-width
+// slots and for "constant").
 //
 //   0  u8   magic, 0xC7
 //   1  u8   version, 1

@@ -32,23 +32,22 @@ struct Reader {
     List *generations;
     int64 measured_ordinal;        ///< generation of the newest mark ...
     BlockNumber measured_nblocks; ///< ... and its size then
-    bool stale;                    ///< a relcache message came
+    bool list_stale;               ///< a generation was created or rotated
+    bool marks_stale;              ///< some generation may have been cut or rewritten
 };
 
 constinit Reader reader{};
 
-/// Any relcache message may be VACUUM cutting the tail of a spool table, a rewrite or a
-/// rotation. They are rare; forgetting the marks costs one scan from the start.
+/// Any relcache message of a spool table may be VACUUM cutting its tail, or a rewrite: later
+/// chunks may then lie before the marks. They are rare; without marks a scan begins at the
+/// first block.
 void note_message(Datum, Oid relid)
 {
-    if (relid == InvalidOid) {
-        reader.stale = true;
-        return;
-    }
-    const ListCell *cell;
-    foreach (cell, reader.generations)
-        if (static_cast<const Generation *>(lfirst(cell))->relid == relid)
-            reader.stale = true;
+    bool ours = relid == InvalidOid;
+    for (auto *generation : pg::each<Generation>(reader.generations))
+        ours |= generation->relid == relid;
+    reader.list_stale |= ours;
+    reader.marks_stale |= ours;
 }
 
 void thin_out_marks()
@@ -59,41 +58,55 @@ void thin_out_marks()
     reader.nmarks = kept;
 }
 
+void read_generations()
+{
+    reader.list_stale = false;
+    List *const read = list_generations();
+    MemoryContext const old = MemoryContextSwitchTo(TopMemoryContext);
+    List *fresh = NIL;
+    for (auto *generation : pg::each<Generation>(read)) {
+        auto *copy = static_cast<Generation *>(palloc(sizeof(Generation)));
+        *copy = *generation;
+        fresh = lappend(fresh, copy);
+    }
+    MemoryContextSwitchTo(old);
+    list_free_deep(reader.generations);
+    reader.generations = fresh;
+}
+
 /// The generations, fresh if a message came.
 const List *generations()
 {
-    if (reader.stale || reader.generations == NIL)
-        refresh_generations();
+    if (reader.list_stale || reader.generations == NIL)
+        read_generations();
     return reader.generations;
 }
 
-} // namespace
-
-void refresh_generations()
+void drop_stale_marks()
 {
-    MemoryContext const old = MemoryContextSwitchTo(TopMemoryContext);
-    reader.stale = false;
-    List *const fresh = list_generations();
-    list_free_deep(reader.generations);
-    reader.generations = fresh;
-    MemoryContextSwitchTo(old);
-    forget_marks();
-}
-
-void refresh_generations_later()
-{
-    reader.stale = true;
-}
-
-void forget_marks()
-{
+    if (!reader.marks_stale)
+        return;
+    reader.marks_stale = false;
     reader.nmarks = 0;
     reader.measured_nblocks = 0;
     reader.measured_ordinal = 0;
 }
 
+} // namespace
+
+void note_rotation()
+{
+    reader.list_stale = true;
+}
+
+void forget_marks()
+{
+    reader.marks_stale = true;
+}
+
 void add_mark()
 {
+    drop_stale_marks();
     const List *const all = generations();
     const auto *current = static_cast<const Generation *>(llast(all));
     Relation rel = table_open(current->relid, AccessShareLock);
@@ -102,8 +115,10 @@ void add_mark()
     uint64 const next_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
 
     // Cut by somebody: new chunks may lie before the marks.
-    if (current->ordinal == reader.measured_ordinal && nblocks < reader.measured_nblocks)
+    if (current->ordinal == reader.measured_ordinal && nblocks < reader.measured_nblocks) {
         forget_marks();
+        drop_stale_marks();
+    }
     reader.measured_ordinal = current->ordinal;
     reader.measured_nblocks = nblocks;
 
@@ -120,6 +135,7 @@ void add_mark()
 
 Position position_of_xid(uint64 xid)
 {
+    drop_stale_marks();
     for (int i = reader.nmarks - 1; i >= 0; i--)
         if (reader.marks[i].next_xid <= xid)
             return reader.marks[i].position;

@@ -35,7 +35,8 @@ using ChunkVisitor = Visit (*)(const StoredChunk &chunk, void *arg);
 /// Measures the spool and reads nextXid. To be called before the tick takes its snapshot.
 void add_mark();
 
-/// Forgets all marks: the next scan begins at the first block of every generation.
+/// Forgets all marks: the next scan begins at the first block of every generation. Needed
+/// when a generation was cut or rewritten.
 void forget_marks();
 
 /// Where chunks of `xid` and of every later transaction begin at the earliest.
@@ -53,11 +54,8 @@ void copy_chunk_bytes(const StoredChunk &chunk, void **bytes, Size *size);
 /// Bytes of the chunk without fetching them.
 Size chunk_size(const StoredChunk &chunk);
 
-/// Reads the generations again (after a rotation or a relcache message).
-void refresh_generations();
-
-/// The same at the next scan; outside a transaction.
-void refresh_generations_later();
+/// After a rotation: the list of generations is read again at the next scan.
+void note_rotation();
 
 /// Registers the relcache callback of the fold worker.
 void install_reader();

@@ -55,6 +55,12 @@ WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, int timeout_ms, b
 /// another, unless leave_worker() came first.
 bool attach_worker(int number);
 
+/// Takes the session-level lock (database, number) of this worker, inside a transaction; false
+/// if another process holds it, or the extension is gone. A function of a view that calls
+/// pg_advisory_unlock_all() releases it, so each tick calls this first: when it is held, that
+/// is one look-up in the local lock table.
+bool hold_worker_lock();
+
 /// The worker has nothing to do and is about to exit: frees its slot. If somebody woke it
 /// since it last reset its latch, the launcher will start another.
 void leave_worker();

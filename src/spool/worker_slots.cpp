@@ -2,8 +2,10 @@
 #include "spool/shared_state.hpp"
 
 extern "C" {
-#include "postmaster/bgworker.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "utils/wait_event.h"
 }
 
@@ -12,8 +14,12 @@ extern "C" {
 namespace pipeline::spool {
 namespace {
 
+/// Locks stand for objects of the extension: below this, for other ones.
+constexpr uint16 kWorkerLockBase = 100;
+
 /// This process's slot, if it is a fold worker.
 constinit WorkerSlot *my_slot = nullptr;
+constinit LOCKTAG my_lock{};
 
 WorkerSlot *find_slot(Oid db, int number)
 {
@@ -110,6 +116,18 @@ extern "C" void pipeline_release_launcher(int, Datum)
     LWLockRelease(shared->lock);
 }
 
+/// The tag is made once: a worker whose extension is dropped ends.
+bool make_lock_tag()
+{
+    Oid const extension = get_extension_oid("pipeline_ext", true);
+    if (!OidIsValid(extension))
+        return false;
+    SET_LOCKTAG_OBJECT(my_lock, MyDatabaseId, ExtensionRelationId, extension,
+                       static_cast<uint16>(kWorkerLockBase + my_slot->number));
+    my_lock.locktag_lockmethodid = USER_LOCKMETHOD;
+    return true;
+}
+
 /// Signals the workers of `db`; true if any is there or on its way.
 bool signal_workers(Oid db)
 {
@@ -190,6 +208,19 @@ bool attach_worker(int number)
     wake_launcher();
     LWLockRelease(shared->lock);
     return my_slot != nullptr;
+}
+
+/// Kept by the lock method of advisory locks: session-level locks of the other one are lost
+/// when a transaction fails (proc.c, ProcReleaseLocks), and are left behind by a process that
+/// ends outside a transaction (postinit.c, ShutdownPostgres, releases advisory ones only).
+bool hold_worker_lock()
+{
+    if (my_lock.locktag_type != LOCKTAG_OBJECT && !make_lock_tag())
+        return false;
+    LockAcquireResult const result = LockAcquire(&my_lock, ExclusiveLock, true, true);
+    if (result == LOCKACQUIRE_ALREADY_HELD)
+        LockRelease(&my_lock, ExclusiveLock, true);
+    return result != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void leave_worker()

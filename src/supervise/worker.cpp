@@ -5,12 +5,9 @@
 #include "view/catalog.hpp"
 
 extern "C" {
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/wait_event.h"
 }
@@ -19,9 +16,6 @@ extern "C" {
 
 namespace pipeline::supervise {
 namespace {
-
-/// Objects of the extension that locks stand for: below this, other uses.
-constexpr uint16 kWorkerLockBase = 100;
 
 struct Setting {
     const char *name;
@@ -48,9 +42,6 @@ constexpr Setting kSettings[] = {
     {"max_parallel_workers_per_gather", "0"},
 };
 
-constinit int my_number = 0;
-constinit LOCKTAG my_lock{};
-
 /// Some settings exist in some majors only.
 void force_settings()
 {
@@ -60,18 +51,6 @@ void force_settings()
     SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/// The tag is made once: a worker whose extension is dropped ends.
-bool make_lock_tag()
-{
-    Oid const extension = get_extension_oid("pipeline_ext", true);
-    if (!OidIsValid(extension))
-        return false;
-    SET_LOCKTAG_OBJECT(my_lock, MyDatabaseId, ExtensionRelationId, extension,
-                       static_cast<uint16>(kWorkerLockBase + my_number));
-    my_lock.locktag_lockmethodid = USER_LOCKMETHOD;
-    return true;
-}
-
 /// True if the extension is in this database and the lock is ours. Waits for a former worker
 /// that has not quite gone.
 bool has_work_here()
@@ -79,7 +58,7 @@ bool has_work_here()
     for (;;) {
         StartTransactionCommand();
         bool const installed = view::extension_installed();
-        bool const locked = installed && hold_worker_lock();
+        bool const locked = installed && spool::hold_worker_lock();
         CommitTransactionCommand();
         if (!installed || locked)
             return installed;
@@ -93,7 +72,6 @@ bool has_work_here()
 void run(Oid db, int number)
 {
     BackgroundWorkerInitializeConnectionByOid(db, InvalidOid, 0);
-    my_number = number;
     force_settings();
     if (!spool::attach_worker(number))
         proc_exit(0);
@@ -128,19 +106,6 @@ BackgroundWorkerHandle *register_fold_worker(Oid db, int number)
     bool const registered = RegisterDynamicBackgroundWorker(&worker, &handle);
     MemoryContextSwitchTo(old);
     return registered ? handle : nullptr;
-}
-
-/// Kept by the lock method of advisory locks: session-level locks of the other one are lost
-/// when a transaction fails (proc.c, ProcReleaseLocks), and are left behind by a process that
-/// ends outside a transaction (postinit.c, ShutdownPostgres, releases advisory ones only).
-bool hold_worker_lock()
-{
-    if (my_lock.locktag_type != LOCKTAG_OBJECT && !make_lock_tag())
-        return false;
-    LockAcquireResult const result = LockAcquire(&my_lock, ExclusiveLock, true, true);
-    if (result == LOCKACQUIRE_ALREADY_HELD)
-        LockRelease(&my_lock, ExclusiveLock, true);
-    return result != LOCKACQUIRE_NOT_AVAIL;
 }
 
 } // namespace pipeline::supervise

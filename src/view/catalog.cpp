@@ -135,8 +135,10 @@ bool update_row(Oid view, Datum *values, bool *nulls, bool *replace)
                 heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
             CatalogTupleUpdate(rel, &tuple->t_self, changed);
         });
-        if (found)
+        if (found) {
             announce_change();
+            CommandCounterIncrement(); // one query may change the row twice
+        }
         return found;
     });
 }

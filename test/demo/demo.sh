@@ -93,10 +93,10 @@ script() { sql -a -d demo -f "$WORK/src/test/demo/$1" "${@:2}"; }
 # ---- the million rows ------------------------------------------------------------------------
 
 # One step: the rows and the note that they were sent are one transaction, so after a crash
-# the notes say exactly which rows to send again.
+# the notes say exactly which rows to send again. $2: seconds to wait before the commit.
 send_step() {
     local from=$((($1 - 1) * STEP + 1)) to=$(($1 * STEP))
-    sql -d demo -v step="$1" -v first="$from" -v last="$to" \
+    sql -d demo -v step="$1" -v pause="${2:-0}" -v first="$from" -v last="$to" \
         -f "$WORK/src/test/demo/step.sql" >/dev/null 2>>"$WORK/stream.log"
 }
 
@@ -113,11 +113,10 @@ fold_worker_pid() {
         WHERE backend_type = 'pipelinedb fold worker' AND datname = 'demo'" 2>/dev/null | head -n 1
 }
 
-# Kills one process while step $2 is being sent.
+# Kills the process while the transaction of step $2 is open, its rows already spooled. Just
+# before a fold worker is killed the next step commits, so that it is at work.
 kill_during() {
     local what=$1 step=$2 pid='' sender try
-    send_step "$step" &
-    sender=$!
     if [ "$what" = postmaster ]; then
         pid=$(head -n 1 "$WORK/data/postmaster.pid")
     else
@@ -129,16 +128,21 @@ kill_during() {
     fi
     if [ -z "$pid" ]; then
         wrong "there is no $what to kill"
-    else
-        kill -9 "$pid"
-        printf '\n%skill -9 %s (%s)%s\n' "$bold" "$pid" "$what" "$plain"
+        return
     fi
-    wait "$sender" || say "the client lost its connection"
+    send_step "$step" 10 &
+    sender=$!
+    sleep 0.5
+    [ "$what" = postmaster ] || send_step $((step + 1))
+    kill -9 "$pid" || wrong "the $what is gone already"
+    printf '\n%skill -9 %s (%s)%s\n' "$bold" "$pid" "$what" "$plain"
+    wait "$sender" || say "the client that was sending step $step lost its connection"
     sleep 0.5 # until the postmaster has noticed, connections look alive
     [ "$what" != postmaster ] || start_server
     wait_for_server
-    say "server is back; committed before the crash:" \
-        "$(value 'SELECT count(*) FROM sent_steps') of $step steps"
+    say "the server is back, step $step was" \
+        "$(value "SELECT CASE count(*) WHEN 0 THEN 'rolled back: it is sent again' ELSE 'committed' END
+                  FROM sent_steps WHERE step = $step")"
 }
 
 stream_rows() {

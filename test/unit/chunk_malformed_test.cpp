@@ -12,21 +12,18 @@ using spool::MalformedChunk;
 /// Small chunks that have everything the format has.
 std::vector<Bytes> valid_chunks()
 {
-    const Layout mixed{{1, 4, 1082, -1, 4},
-                       {2, kVarlena, 1043, 36, 4},
-                       {3, 8, 1184, -1, 8},
-                       {9, kVarlena, 600000, -1, 8},
-                       {4, 6, 27, -1, 2},
-                       {5, 1, 16, -1, 1}};
+    const Layout mixed{{1, 4, 1082, -1, 4}, {2, kVarlena, 1043, 36, 4},
+                       {3, 8, 1184, -1, 8}, {9, kVarlena, 600000, -1, 8},
+                       {4, 6, 27, -1, 2},   {5, 1, 16, -1, 1}};
     const auto row = [](int i, Value text, Value wide) {
-        return Row{fixed(i),          std::move(text),
-                   fixed(std::int64_t{7}), std::move(wide),
+        return Row{fixed(i),
+                   std::move(text),
+                   fixed(std::int64_t{7}),
+                   std::move(wide),
                    i % 2 == 0 ? Value{} : Bytes(6, static_cast<std::byte>(i)),
                    Value{}};
     };
-    return {encoded({}, {}),
-            encoded({}, {{}, {}}),
-            encoded(mixed, {}),
+    return {encoded({}, {}), encoded({}, {{}, {}}), encoded(mixed, {}),
             encoded(mixed, {row(1, short_varlena("abc"), std::nullopt)}),
             encoded(mixed, {row(1, short_varlena("abc"), long_varlena(3)),
                             row(2, std::nullopt, std::nullopt),
@@ -46,9 +43,8 @@ struct ThreeTexts {
     static constexpr std::size_t kStarts = 12;
     static constexpr std::size_t kValues = 16;
 
-    Bytes bytes = encoded({{1, kVarlena, 25, -1, 4}}, {{short_varlena("aa")},
-                                                       {short_varlena("bb")},
-                                                       {short_varlena("cc")}});
+    Bytes bytes = encoded({{1, kVarlena, 25, -1, 4}},
+                          {{short_varlena("aa")}, {short_varlena("bb")}, {short_varlena("cc")}});
 };
 
 Bytes with(Bytes bytes, std::size_t at, std::initializer_list<int> numbers)
@@ -122,8 +118,9 @@ TEST_CASE("malformed: garbage behind a good header", "[chunk][malformed]")
         for (std::byte &byte : bytes)
             byte = static_cast<std::byte>(below(random, 3) == 0 ? random() : below(random, 5));
         if (bytes.size() >= 8 && seed % 4 != 0) {
-            bytes = with(bytes, 0, {0xC7, 1, static_cast<int>(below(random, 4)), 0,
-                                    static_cast<int>(below(random, 10)), 0, 0, 0});
+            bytes = with(bytes, 0,
+                         {0xC7, 1, static_cast<int>(below(random, 4)), 0,
+                          static_cast<int>(below(random, 10)), 0, 0, 0});
         }
         rejected += refused(bytes) ? 1u : 0u;
     }
@@ -169,17 +166,17 @@ TEST_CASE("malformed: a layout has one form", "[chunk][malformed]")
         return bytes;
     };
     REQUIRE_FALSE(refused(chunk({0x0E, 23, 0})));
-    CHECK(refused(chunk({0x8E, 1, 0, 23, 0})));             // attnum 1 written out
-    CHECK_FALSE(refused(chunk({0x8E, 2, 0, 23, 0})));       // attnum 2
-    CHECK(refused(chunk({0x4E, 23, 0, 0, 0})));             // small oid in 4 bytes
-    CHECK_FALSE(refused(chunk({0x4E, 23, 0, 1, 0})));       // large oid
+    CHECK(refused(chunk({0x8E, 1, 0, 23, 0})));               // attnum 1 written out
+    CHECK_FALSE(refused(chunk({0x8E, 2, 0, 23, 0})));         // attnum 2
+    CHECK(refused(chunk({0x4E, 23, 0, 0, 0})));               // small oid in 4 bytes
+    CHECK_FALSE(refused(chunk({0x4E, 23, 0, 1, 0})));         // large oid
     CHECK(refused(chunk({0x2E, 23, 0, 255, 255, 255, 255}))); // typmod -1 written out
     CHECK_FALSE(refused(chunk({0x2E, 23, 0, 254, 255, 255, 255})));
-    CHECK(refused(chunk({0x1E, 23, 0, 4, 0})));             // width 4 written out
+    CHECK(refused(chunk({0x1E, 23, 0, 4, 0}))); // width 4 written out
     CHECK_FALSE(refused(chunk({0x1E, 23, 0, 5, 0})));
-    CHECK(refused(chunk({0x1E, 23, 0, 0, 0})));             // width 0
-    CHECK(refused(chunk({0x1E, 23, 0, 0xFF, 0xFF})));       // varlena written out
-    CHECK(refused(chunk({0x1E, 23, 0, 0xFE, 0xFF})));       // cstring
+    CHECK(refused(chunk({0x1E, 23, 0, 0, 0})));       // width 0
+    CHECK(refused(chunk({0x1E, 23, 0, 0xFF, 0xFF}))); // varlena written out
+    CHECK(refused(chunk({0x1E, 23, 0, 0xFE, 0xFF}))); // cstring
 }
 
 TEST_CASE("malformed: flags", "[chunk][malformed]")
@@ -226,6 +223,9 @@ TEST_CASE("malformed: length words", "[chunk][malformed]")
         CHECK(refused(with(texts.bytes, at, {0xFF})));
         CHECK(refused(with(texts.bytes, at, {0x0C, 0, 0})));
     }
+    const Bytes empty = encoded({{1, kVarlena, 25, -1, 4}}, {{short_varlena("")}});
+    REQUIRE(empty.back() == std::byte{0x03});
+    CHECK(refused(with(empty, empty.size() - 1, {0x01}))); // toast pointer, nothing behind it
     const Bytes plain = encoded({{1, kVarlena, 25, -1, 4}}, {{long_varlena(4)}});
     REQUIRE_FALSE(refused(plain));
     const std::size_t at = plain.size() - 8;
@@ -258,8 +258,7 @@ TEST_CASE("malformed: a 4-byte length word that is not aligned", "[chunk][malfor
 
 TEST_CASE("malformed: null bitmap", "[chunk][malformed]")
 {
-    const Bytes bytes =
-        encoded({{1, 1, 18, -1, 1}}, {{fixed('a')}, {std::nullopt}, {fixed('b')}});
+    const Bytes bytes = encoded({{1, 1, 18, -1, 1}}, {{fixed('a')}, {std::nullopt}, {fixed('b')}});
     REQUIRE(bytes.size() == 12 + 1 + 3);
     REQUIRE_FALSE(refused(with(bytes, 12, {0x05})));
     CHECK_FALSE(refused(with(bytes, 12, {0x01})));

@@ -133,7 +133,8 @@ inline Value read_value(const spool::Chunk &chunk, std::span<const std::byte> by
     std::size_t align = layout.align;
     if (layout.width == batch::kVarlena) {
         size = batch::varlena_size(value, bytes.size() - offset);
-        align = batch::is_short_varlena(*value) ? 1 : batch::long_varlena_align(layout);
+        // Not by the functions under test: postgres.h reads a 4-byte word unless the bit is set.
+        align = (*value & std::byte{1}) != std::byte{0} ? 1 : std::max<std::size_t>(align, 4);
     } else {
         size = static_cast<std::size_t>(layout.width);
     }
@@ -214,8 +215,8 @@ struct Sample {
 
 inline Sample random_sample(Random &random, std::uint64_t max_columns = 9)
 {
-    static constexpr std::int16_t kSomeWidths[] = {batch::kVarlena, batch::kVarlena, 1,  2,  4, 8,
-                                                   16, 64, 3, 6, 12, 24, 100};
+    static constexpr std::int16_t kSomeWidths[] = {
+        batch::kVarlena, batch::kVarlena, 1, 2, 4, 8, 16, 64, 3, 6, 12, 24, 100};
     static constexpr std::uint32_t kNulls[] = {0, 0, 0, 5, 50, 95, 100};
     static constexpr std::uint32_t kVarieties[] = {1, 2, 0, 0};
     static constexpr std::uint32_t kPayloads[] = {0, 10, 126, 300};

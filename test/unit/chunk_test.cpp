@@ -43,14 +43,14 @@ TEST_CASE("chunk: format version 1, byte by byte", "[chunk]")
         const Bytes bytes =
             round_trip({kDate, kVarchar, kTimestamptz},
                        {{fixed(0x01020304), short_varlena("abc"), fixed(std::int64_t{5})}});
-        CHECK(bytes == bytes_of({0xC7, 1, 3, 0, 1, 0, 0, 0,              // header
-                                 0x0E, 0x3A, 0x04,                       // date: 4 bytes, align 4
-                                 0x22, 0x13, 0x04, 36, 0, 0, 0,          // varchar(32)
-                                 0x13, 0xA0, 0x04,                       // timestamptz
-                                 4, 0, 4,                                // flags
-                                 4, 3, 2, 1,                             // at 24
-                                 0x09, 'a', 'b', 'c',                    // at 28
-                                 5, 0, 0, 0, 0, 0, 0, 0}));              // at 32
+        CHECK(bytes == bytes_of({0xC7, 1,    3,    0,   1, 0, 0, 0,    // header
+                                 0x0E, 0x3A, 0x04,                     // date: 4 bytes, align 4
+                                 0x22, 0x13, 0x04, 36,  0, 0, 0,       // varchar(32)
+                                 0x13, 0xA0, 0x04,                     // timestamptz
+                                 4,    0,    4,                        // flags
+                                 4,    3,    2,    1,                  // at 24
+                                 0x09, 'a',  'b',  'c',                // at 28
+                                 5,    0,    0,    0,   0, 0, 0, 0})); // at 32
     }
     SECTION("NULLs, a long value, what a layout can have")
     {
@@ -60,25 +60,26 @@ TEST_CASE("chunk: format version 1, byte by byte", "[chunk]")
             {bytes_of({1, 2, 3, 4, 5, 7}), std::nullopt, std::nullopt},
             {std::nullopt, long_varlena(1), std::nullopt}};
         const Bytes bytes = round_trip(layout, rows);
-        CHECK(bytes == bytes_of({0xC7, 1, 3, 0, 3, 0, 0, 0,                      // header
-                                 0xDD, 0xF9, 0xFF, 0x70, 0x11, 1, 0, 6, 0,       // column 0
-                                 0xA3, 9, 0, 25, 0, 4, 0, 0, 0,                  // column 1
-                                 0x04, 16, 0,                                    // column 2
-                                 1, 9, 2,                                        // flags
-                                 0x03, 0,                                        // bitmap, padding
-                                 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 7, 0, 0, 0, 0, 0, 0, // at 34
-                                 0x05, 2, 0, 8, 0, 0, 0, 0,                      // bitmap, starts
-                                 0, 0, 0, 0,                                     // padding to 64
-                                 0x05, 'a', 0, 0, 0, 0, 0, 0,                    // at 64
-                                 20, 0, 0, 0, 'x'}));                            // at 72
+        CHECK(bytes == bytes_of({0xC7, 1,    3,    0,    3,    0, 0, 0,    // header
+                                 0xDD, 0xF9, 0xFF, 0x70, 0x11, 1, 0, 6, 0, // column 0
+                                 0xA3, 9,    0,    25,   0,    4, 0, 0, 0, // column 1
+                                 0x04, 16,   0,                            // column 2
+                                 1,    9,    2,                            // flags
+                                 0x03, 0,                                  // bitmap, padding
+                                 1,    2,    3,    4,    5,    6, 1, 2, 3,
+                                 4,    5,    7,    0,    0,    0, 0, 0, 0, // at 34
+                                 0x05, 2,    0,    8,    0,    0, 0, 0,    // bitmap, starts
+                                 0,    0,    0,    0,                      // padding to 64
+                                 0x05, 'a',  0,    0,    0,    0, 0, 0,    // at 64
+                                 20,   0,    0,    0,    'x'}));           // at 72
     }
 }
 
 TEST_CASE("chunk: a row of (date, varchar, timestamptz) takes less than 60 bytes", "[chunk]")
 {
-    const Bytes bytes = round_trip(
-        {kDate, kVarchar, kTimestamptz},
-        {{fixed(8000), short_varlena("twelve chars"), fixed(std::int64_t{1} << 50)}});
+    const Bytes bytes =
+        round_trip({kDate, kVarchar, kTimestamptz},
+                   {{fixed(8000), short_varlena("twelve chars"), fixed(std::int64_t{1} << 50)}});
     CHECK(bytes.size() < 60);
 }
 
@@ -93,10 +94,10 @@ TEST_CASE("chunk: every width with every alignment", "[chunk]")
 {
     for (const int width : {1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 17, 63, 64, 65, 1000, 32767}) {
         for (const unsigned align : {1u, 2u, 4u, 8u}) {
-            const Layout layout{{1, 1, 18, -1, 1},
-                                {2, static_cast<std::int16_t>(width), 17000, -1,
-                                 static_cast<std::uint8_t>(align)},
-                                {3, 1, 18, -1, 1}};
+            const Layout layout{
+                {1, 1, 18, -1, 1},
+                {2, static_cast<std::int16_t>(width), 17000, -1, static_cast<std::uint8_t>(align)},
+                {3, 1, 18, -1, 1}};
             std::vector<Row> rows;
             for (int row = 0; row < 5; ++row) {
                 Bytes value(static_cast<std::size_t>(width), static_cast<std::byte>(row * 3));
@@ -117,8 +118,9 @@ TEST_CASE("chunk: NULLs in every pattern", "[chunk]")
         for (std::uint32_t row = 0; row < kRows; ++row) {
             const bool null = (pattern >> row & 1) != 0;
             rows.push_back({null ? Value{} : fixed(row),
-                            null ? Value{} : row % 3 == 0 ? long_varlena(row)
-                                                          : short_varlena(std::string(row, 'v')),
+                            null           ? Value{}
+                            : row % 3 == 0 ? long_varlena(row)
+                                           : short_varlena(std::string(row, 'v')),
                             null ? Value{} : fixed(std::int64_t{77})});
         }
         round_trip(layout, rows);
@@ -267,8 +269,8 @@ TEST_CASE("chunk: encode needs no alignment and leaves the rest of the buffer", 
 
 TEST_CASE("chunk: columns are found by attnum, layouts compared by bytes", "[chunk]")
 {
-    const Layout layout{{5, 4, 23, -1, 4}, {2, kVarlena, 25, -1, 4}, {32767, 8, 20, -1, 8},
-                        {-32768, 8, 20, -1, 8}};
+    const Layout layout{
+        {5, 4, 23, -1, 4}, {2, kVarlena, 25, -1, 4}, {32767, 8, 20, -1, 8}, {-32768, 8, 20, -1, 8}};
     const Row row{fixed(1), short_varlena("a"), std::nullopt, std::nullopt};
     const auto layout_of = [](const Layout &columns, const std::vector<Row> &rows) {
         const ExactBuffer buffer(encoded(columns, rows));

@@ -1,0 +1,92 @@
+# What several TAP tests share: a server with the extension, waits, running SQL as a role, held
+# fold workers.
+package PipelineTest;
+use strict;
+use warnings;
+use Exporter qw(import);
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node wait_folded fold_worker_pid set_server views_are_active
+    hold_worker release_worker run_script);
+
+# A started server whose database "postgres" has the extension. The keys of %conf are settings.
+sub new_node {
+    my ($name, %conf) = @_;
+    my $node = PostgreSQL::Test::Cluster->new($name);
+    $node->init;
+    $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pipeline_ext'");
+    $node->append_conf('postgresql.conf', "$_ = '$conf{$_}'") for sort keys %conf;
+    $node->start;
+    $node->safe_psql('postgres', 'CREATE EXTENSION pipeline_ext');
+    return $node;
+}
+
+# All rows that were committed before are in the views.
+sub wait_folded {
+    my ($node, $db) = @_;
+    is($node->safe_psql($db // 'postgres', 'SELECT pipelinedb.flush()'), 't', 'all is folded');
+}
+
+sub fold_worker_pid {
+    my ($node, $db) = @_;
+    $db //= 'postgres';
+    return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity
+        WHERE backend_type = 'pipelinedb fold worker' AND datname = '$db'");
+}
+
+# Changes server settings and waits until the fold worker of $db must have read them: a process
+# reads its settings before it folds what comes later.
+sub set_server {
+    my ($node, %settings) = @_;
+    $node->safe_psql('postgres', "ALTER SYSTEM SET $_ = '$settings{$_}'")
+        for sort keys %settings;
+    $node->reload;
+    for my $name (sort keys %settings) {
+        $node->poll_query_until('postgres', "SELECT setting = '$settings{$name}' OR
+            current_setting(name) = '$settings{$name}' FROM pg_settings WHERE name = '$name'")
+            or die "the server did not take $name";
+    }
+}
+
+sub views_are_active {
+    my ($node, $name) = @_;
+    is($node->safe_psql('postgres', "SELECT name, state, sqlstate, message FROM pipelinedb.views
+        WHERE state <> 'active'"), '', $name // 'no view has failed');
+}
+
+# Stops the fold worker of database postgres at the stop point; returns what release_worker()
+# needs. The worker stands there as soon as this returns, if $node has something to fold.
+sub hold_worker {
+    my ($node, $point) = @_;
+    my $holder = $node->background_psql('postgres');
+    $holder->query_safe("SELECT pg_advisory_lock(1346981957, hashtext('$point'))");
+    set_server($node, 'pipelinedb.stop_points' => "$point:wait");
+    return [ $node, $holder ];
+}
+
+sub release_worker {
+    my ($node, $holder) = @{ $_[0] };
+    set_server($node, 'pipelinedb.stop_points' => '');
+    $holder->quit;
+}
+
+# Runs a script by psql, errors included; returns (standard output, list of error lines).
+sub run_script {
+    my ($node, $sql, %options) = @_;
+    my $file = $node->basedir . '/script.sql';
+    open(my $out, '>:raw', $file) or die "$file: $!";
+    print $out $sql;
+    close($out);
+    my ($stdout, $stderr) = ('', '');
+    my @command = ($node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=0', '-f', $file,
+        '-U', $options{role} // $ENV{PGUSER} // getpwuid($>),
+        '-d', $node->connstr($options{db} // 'postgres'));
+    local $ENV{PGCLIENTENCODING} = 'UTF8';
+    IPC::Run::run(\@command, '>', \$stdout, '2>', \$stderr);
+    return ($stdout, grep { /(?:ERROR|FATAL|PANIC):/ } split /\n/, $stderr);
+}
+
+1;
