@@ -124,7 +124,7 @@ $(OBJS): %.o: %.cpp $(TOP)/Makefile
 	$(CXX) $(CXXFLAGS) $(PURE_WARNINGS) $(CPPFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 -include $(OBJS:.o=.d)
 
-$(filter src/batch/% src/agg/% src/sketch/% src/spool/chunk.o,$(OBJS)): \
+$(filter src/batch/% src/agg/% src/sketch/% src/spool/chunk.o src/spool/xid_set.o,$(OBJS)): \
     PURE_WARNINGS = -Wconversion -Wsign-conversion
 
 $(shlib): $(TOP)/src/exports.map

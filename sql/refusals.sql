@@ -95,6 +95,7 @@ TRUNCATE refuse_v_mrel;
 
 -- streams
 CREATE FOREIGN TABLE refuse_s3 (a int, arrival_timestamp timestamp) SERVER pipelinedb;
+CREATE FOREIGN TABLE refuse_s3 (a int) SERVER pipelinedb OPTIONS (x '1');
 ALTER FOREIGN TABLE refuse_s ALTER COLUMN a TYPE bigint;
 ALTER TABLE refuse_s ALTER COLUMN a TYPE bigint;
 SELECT pipelinedb.activate('refuse_s');

@@ -5,7 +5,7 @@
 TOP := $(patsubst %/test/,%,$(dir $(abspath $(firstword $(MAKEFILE_LIST)))))
 CXX ?= g++
 PURE := $(sort $(wildcard $(TOP)/src/batch/*.cpp $(TOP)/src/agg/*.cpp $(TOP)/src/sketch/*.cpp \
-    $(TOP)/src/spool/chunk.cpp))
+    $(TOP)/src/spool/chunk.cpp $(TOP)/src/spool/xid_set.cpp))
 TESTS := $(sort $(wildcard $(TOP)/test/unit/*.cpp))
 # Catch2 2 compiles itself into the file that asks for its main: once, and not instrumented.
 MAIN := $(shell grep -ls CATCH_CONFIG_MAIN $(TESTS) /dev/null)

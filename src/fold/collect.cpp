@@ -28,8 +28,8 @@ void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint
     void *bytes;
     Size size;
     spool::copy_chunk_bytes(stored, &bytes, &size);
-    collection->chunks[collection->nchunks++] = {
-        stored.xid, stored.seq, stored.stream, consumers, stored.nrows, bytes, size, nullptr};
+    collection->chunks[collection->nchunks++] = {stored.xid,   stored.seq, stored.stream, consumers,
+                                                 stored.nrows, bytes,      size,          nullptr};
     collection->weight += weight_of(stored);
 }
 
@@ -80,8 +80,7 @@ spool::Visit visit_whole(const spool::StoredChunk &stored, void *arg)
     uint32 const mask = scan->consumers & scan->readers;
     if (mask == 0)
         return spool::Visit::kNext;
-    if (collection->nchunks > 0 &&
-        collection->weight + weight_of(stored) > budget()) {
+    if (collection->nchunks > 0 && collection->weight + weight_of(stored) > budget()) {
         scan->overflow = true;
         return spool::Visit::kStop;
     }
@@ -201,8 +200,8 @@ void collect_surveyed(Collection *collection, Snapshot snapshot)
         collection->big[collection->nbig++] = {group.big[i].xid, -1};
     }
     collection->folded[0] =
-        hide_big(collection, spool::advance(consumer->progress.folded, consumer->survey->target,
-                                            group.limit));
+        hide_big(collection,
+                 spool::advance(consumer->progress.folded, consumer->survey->target, group.limit));
     if (!collect_whole(collection, snapshot, group.from, group.to))
         elog(ERROR, "a surveyed group of transactions is larger than it was");
     collection->left_behind |= !group.last;
@@ -236,8 +235,8 @@ bool collect(Collection *collection, Snapshot snapshot)
 
     collection->context = CurrentMemoryContext;
     collection->nbig = consumer->progress.nbig;
-    collection->big = static_cast<spool::BigTransaction *>(
-        palloc(sizeof(spool::BigTransaction) * (kMaxBig + 1)));
+    collection->big =
+        static_cast<spool::BigTransaction *>(palloc(sizeof(spool::BigTransaction) * (kMaxBig + 1)));
     std::copy_n(consumer->progress.big, collection->nbig, collection->big);
     for (int i = 0; i < collection->nconsumers; i++) {
         const spool::XidSet &from = collection->consumers[i]->progress.folded;

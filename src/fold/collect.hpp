@@ -43,7 +43,7 @@ struct Collection {
     int capacity;
     MemoryContext context; ///< of the chunks
     Size weight;           ///< sum of weight_of() the chunks
-    bool left_behind; ///< there is more to fold for the first consumer
+    bool left_behind;      ///< there is more to fold for the first consumer
 };
 
 /// What a chunk costs a tick, in bytes.

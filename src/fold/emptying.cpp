@@ -122,8 +122,8 @@ bool is_drained(const spool::Generation &generation)
     if (from.ordinal <= generation.ordinal) {
         if (from.ordinal < generation.ordinal)
             from = {generation.ordinal, 0};
-        spool::scan_spool(GetActiveSnapshot(), from, {generation.ordinal, InvalidBlockNumber},
-                          look, &last_look);
+        spool::scan_spool(GetActiveSnapshot(), from, {generation.ordinal, InvalidBlockNumber}, look,
+                          &last_look);
         drained = !last_look.found;
     }
     PopActiveSnapshot();
@@ -220,8 +220,7 @@ void look_around(bool idle, Plan *plan)
             plan->rotate_to = generation->id;
             empty_one_found = true;
         }
-        if (!is_empty && (generation != current || idle) &&
-            plan->ncandidates < kMaxGenerations)
+        if (!is_empty && (generation != current || idle) && plan->ncandidates < kMaxGenerations)
             plan->candidates[plan->ncandidates++] = *generation;
     }
     plan->rotate = bytes_of(current->relid) >=
@@ -247,9 +246,8 @@ bool tend_generations(bool idle)
     bool left = false;
     for (int i = 0; i < plan.ncandidates; i++) {
         bool emptied = false;
-        bool const ran = run_transaction("empty a spool generation", [&] {
-            emptied = empty_generation(plan.candidates[i]);
-        });
+        bool const ran = run_transaction("empty a spool generation",
+                                         [&] { emptied = empty_generation(plan.candidates[i]); });
         pg::stop_point("empty_committed");
         if (ran && emptied)
             spool::forget_marks();

@@ -33,13 +33,13 @@ constexpr int kTendInterval = 1000;
 
 /// The loop's own memory.
 struct Pace {
-    TimestampTz last_work;     ///< when something was folded
+    TimestampTz last_work; ///< when something was folded
     TimestampTz last_tend;
     TimestampTz last_horizon;
-    int stretch;               ///< ms added while the removable horizon lags
-    int failures;              ///< ticks that failed in a row
-    bool spool_clean;          ///< nothing to empty since the last look
-    int tend_delay;            ///< ms until an idle worker tries again to empty generations
+    int stretch;      ///< ms added while the removable horizon lags
+    int failures;     ///< ticks that failed in a row
+    bool spool_clean; ///< nothing to empty since the last look
+    int tend_delay;   ///< ms until an idle worker tries again to empty generations
 };
 
 /// Does a waiter's request hold? Views that are paused or failed do not count, and a session
@@ -53,7 +53,7 @@ bool is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
             continue;
         const spool::XidSet &folded = consumer->progress.folded;
         if (kind == spool::WaitKind::kXid ? !folded.contains(value)
-                                          : spool::lacks_below(folded, latest_set(), value))
+                                          : spool::first_new(folded, latest_set()) < value)
             return false;
     }
     return true;
@@ -121,8 +121,8 @@ long next_retry(TimestampTz now)
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
         if (consumer->id == InvalidOid || !has_running_view(consumer))
             continue;
-        long const wait = std::max(
-            1L, TimestampDifferenceMilliseconds(now, std::max(now, consumer->retry_at)));
+        long const wait =
+            std::max(1L, TimestampDifferenceMilliseconds(now, std::max(now, consumer->retry_at)));
         shortest = shortest < 0 ? wait : std::min(shortest, wait);
     }
     return shortest;
@@ -154,8 +154,8 @@ void pause_between_ticks(const Pace &pace, const RoundOutcome &round)
 
 int elapsed_ms(TimestampTz since, TimestampTz now)
 {
-    return static_cast<int>(std::min(TimestampDifferenceMilliseconds(since, now),
-                                     static_cast<long>(INT_MAX)));
+    return static_cast<int>(
+        std::min(TimestampDifferenceMilliseconds(since, now), static_cast<long>(INT_MAX)));
 }
 
 /// How long to sleep on the latch; -1 = for ever, 0 = do not.

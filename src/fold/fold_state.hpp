@@ -71,10 +71,10 @@ struct Consumer {
     Survey *survey; ///< nullptr unless a backlog is being worked off
     BigHint hints[kMaxBig];
     int nhints;
-    bool careful;            ///< the next tick isolates each view in a subtransaction
-    bool must_catch_up;      ///< too far behind to be folded together with the shared consumer
-    TimestampTz retry_at;    ///< 0 = now
-    int retry_delay;         ///< ms, of the last failure
+    bool careful;         ///< the next tick isolates each view in a subtransaction
+    bool must_catch_up;   ///< too far behind to be folded together with the shared consumer
+    TimestampTz retry_at; ///< 0 = now
+    int retry_delay;      ///< ms, of the last failure
 };
 
 struct FoldState {

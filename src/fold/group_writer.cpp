@@ -20,10 +20,10 @@ struct GroupWriter {
     ViewMachine *machine;
     EState *estate;
     ResultRelInfo *target;
-    TupleTableSlot *stored; ///< the group's row as it is
+    TupleTableSlot *stored;  ///< the group's row as it is
     TupleTableSlot *changed; ///< and as it will be
-    MemoryContext scratch;  ///< reset after each group
-    Relation index;         ///< nullptr for a view of a single row
+    MemoryContext scratch;   ///< reset after each group
+    Relation index;          ///< nullptr for a view of a single row
     IndexScanDesc index_scan;
     TableScanDesc table_scan;
     ScanKeyData keys[INDEX_MAX_KEYS];
@@ -43,8 +43,7 @@ Relation open_key_index(Relation matrel, int nkeys)
                     form->indimmediate && index->rd_rel->relam == BTREE_AM_OID &&
                     RelationGetIndexPredicate(index) == NIL;
         if (nkeys > 0) {
-            fits = fits && form->indnkeyatts == nkeys &&
-                   RelationGetIndexExpressions(index) == NIL;
+            fits = fits && form->indnkeyatts == nkeys && RelationGetIndexExpressions(index) == NIL;
             for (int i = 0; fits && i < nkeys; i++)
                 fits = form->indkey.values[i] <= nkeys;
         }
@@ -119,10 +118,9 @@ void fill_combined(GroupWriter *writer, TupleTableSlot *group)
         changed->tts_isnull[i] = stored->tts_isnull[i];
     }
     for (int i = machine.nkeys; i < machine.ncolumns; i++) {
-        NullableDatum const result =
-            combine_states(machine.columns[i], machine.environment,
-                           {stored->tts_values[i], stored->tts_isnull[i]},
-                           {group->tts_values[i], group->tts_isnull[i]});
+        NullableDatum const result = combine_states(machine.columns[i], machine.environment,
+                                                    {stored->tts_values[i], stored->tts_isnull[i]},
+                                                    {group->tts_values[i], group->tts_isnull[i]});
         changed->tts_values[i] = result.value;
         changed->tts_isnull[i] = result.isnull;
     }
@@ -141,13 +139,12 @@ void refuse_triggers(Relation matrel)
     const TriggerDesc *const triggers = matrel->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++)
         if (TRIGGER_FOR_ROW(triggers->triggers[i].tgtype))
-            ereport(ERROR,
-                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                     errmsg("trigger \"%s\" on table \"%s\" of a continuous view is not "
-                            "supported",
-                            triggers->triggers[i].tgname, RelationGetRelationName(matrel)),
-                     errhint("Drop the trigger or foreign key, then call "
-                             "pipelinedb.activate().")));
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("trigger \"%s\" on table \"%s\" of a continuous view is not "
+                                   "supported",
+                                   triggers->triggers[i].tgname, RelationGetRelationName(matrel)),
+                            errhint("Drop the trigger or foreign key, then call "
+                                    "pipelinedb.activate().")));
 }
 
 [[noreturn]] void raise_lost_race(TM_Result result, Relation matrel)
@@ -168,9 +165,8 @@ void update_stored(GroupWriter *writer)
     pg::UpdateIndexes update_indexes{};
     // wait = false: a session that sits on a row lock must not stop every view.
     TM_Result const result = table_tuple_update(
-        writer->matrel, &writer->stored->tts_tid, writer->changed,
-        GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, false, &failure,
-        &lock_mode, &update_indexes);
+        writer->matrel, &writer->stored->tts_tid, writer->changed, GetCurrentCommandId(true),
+        GetActiveSnapshot(), InvalidSnapshot, false, &failure, &lock_mode, &update_indexes);
     if (result != TM_Ok)
         raise_lost_race(result, writer->matrel);
     if (writer->target->ri_NumIndices > 0 && pg::needs_index_entries(update_indexes))
@@ -207,11 +203,11 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine)
     writer->changed = MakeSingleTupleTableSlot(RelationGetDescr(matrel), &TTSOpsVirtual);
     if (machine->nkeys > 0) {
         prepare_keys(writer);
-        writer->index_scan = pg::begin_index_scan(matrel, index, GetActiveSnapshot(),
-                                                  machine->nkeys);
+        writer->index_scan =
+            pg::begin_index_scan(matrel, index, GetActiveSnapshot(), machine->nkeys);
     } else {
-        writer->table_scan = table_beginscan_strat(matrel, GetActiveSnapshot(), 0, nullptr,
-                                                   true, false);
+        writer->table_scan =
+            table_beginscan_strat(matrel, GetActiveSnapshot(), 0, nullptr, true, false);
     }
     return writer;
 }

@@ -73,10 +73,10 @@ void make_survey(Consumer *consumer, const spool::XidSet &target, spool::Positio
     control.keysize = sizeof(uint64);
     control.entrysize = sizeof(SurveyedTransaction);
     control.hcxt = CurrentMemoryContext;
-    SurveyScan scan{consumer, &target,
-                    hash_create("surveyed transactions", 1024, &control,
-                                HASH_ELEM | HASH_BLOBS | HASH_CONTEXT),
-                    spool::kNoXid};
+    SurveyScan scan{
+        consumer, &target,
+        hash_create("surveyed transactions", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT),
+        spool::kNoXid};
     spool::scan_spool(snapshot, from, spool::kSpoolEnd, visit, &scan);
 
     MemoryContext const context =

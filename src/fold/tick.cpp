@@ -52,8 +52,7 @@ bool is_due(const Consumer *consumer)
 /// has a transaction half folded.
 void invite_laggards(Collection *collection)
 {
-    if (collection->consumers[0]->progress.nbig > 0 ||
-        collection->consumers[0]->survey != nullptr)
+    if (collection->consumers[0]->progress.nbig > 0 || collection->consumers[0]->survey != nullptr)
         return;
     for (auto *consumer : pg::each<Consumer>(state().consumers))
         if (collection->nconsumers < kMaxConsumersPerTick && consumer->id != InvalidOid &&
@@ -93,8 +92,7 @@ void postpone(Consumer *consumer, ViewResult result)
 {
     int const longest = result == ViewResult::kBlocked ? 1000 : 30000;
     consumer->retry_delay = std::min(std::max(100, consumer->retry_delay * 2), longest);
-    consumer->retry_at =
-        TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
+    consumer->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
 }
 
 void report(const FoldedView *view, const ViewOutcome &outcome)
@@ -192,14 +190,14 @@ void store_progress(Tick *tick)
         tick->rejoined[i] = !tick->held[i] && collection.nbig == 0;
     bool const rejoins = std::any_of(tick->rejoined, tick->rejoined + kMaxConsumersPerTick,
                                      [](bool rejoined) { return rejoined; });
-    if (tick->held[0] || (collection.nchunks == 0 && !rejoins && !tick->catalog_changed &&
-                          !big_changed(collection)))
+    if (tick->held[0] ||
+        (collection.nchunks == 0 && !rejoins && !tick->catalog_changed && !big_changed(collection)))
         return;
 
     pg::stop_point("fold_before_progress");
     Consumer *const consumer = collection.consumers[0];
-    consumer->version = spool::replace_progress(consumer->id, consumer->version,
-                                                progress_after(collection, 0));
+    consumer->version =
+        spool::replace_progress(consumer->id, consumer->version, progress_after(collection, 0));
     for (int i = 1; i < collection.nconsumers; i++)
         if (tick->rejoined[i]) {
             spool::delete_progress(collection.consumers[i]->id);
@@ -289,8 +287,7 @@ TickOutcome run_tick(Oid id)
     TickOutcome outcome{};
     MemoryContext const context =
         AllocSetContextCreate(state().context, "tick", ALLOCSET_DEFAULT_SIZES);
-    pg::Failure const failure =
-        pg::top_level([&] { run_transaction(id, context, &outcome); });
+    pg::Failure const failure = pg::top_level([&] { run_transaction(id, context, &outcome); });
     MemoryContextSwitchTo(TopMemoryContext);
     Consumer *const consumer = find_consumer(id);
     if (failure.failed) {

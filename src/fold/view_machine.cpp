@@ -46,8 +46,8 @@ void ready_machine(FoldedView *view, Relation definition)
 
     // Built under the tick's context and moved over when it is complete, so that an ERROR on
     // the way leaves nothing behind.
-    MemoryContext const context = AllocSetContextCreate(CurrentMemoryContext, "continuous view",
-                                                        ALLOCSET_DEFAULT_SIZES);
+    MemoryContext const context =
+        AllocSetContextCreate(CurrentMemoryContext, "continuous view", ALLOCSET_DEFAULT_SIZES);
     pg::in_context(context, [&] {
         auto *machine = static_cast<ViewMachine *>(palloc0(sizeof(ViewMachine)));
         machine->context = context;

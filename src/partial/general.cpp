@@ -91,8 +91,8 @@ PlannedStmt *plan_definition(Relation definition)
     if (list_length(rewritten) != 1)
         elog(ERROR, "definition rewrites to %d queries", list_length(rewritten));
     // No CURSOR_OPT_PARALLEL_OK: a stream cannot be scanned by a parallel worker.
-    PlannedStmt *const statement = planner(static_cast<Query *>(linitial(rewritten)),
-                                           "(continuous query)", 0, nullptr);
+    PlannedStmt *const statement =
+        planner(static_cast<Query *>(linitial(rewritten)), "(continuous query)", 0, nullptr);
     statement->jitFlags = 0;
     emit_partial_states(statement);
     return statement;
@@ -112,13 +112,9 @@ extern "C" bool pipeline_receive_group(TupleTableSlot *slot, DestReceiver *self)
     return true;
 }
 
-extern "C" void pipeline_start_groups(DestReceiver *, int, TupleDesc)
-{
-}
+extern "C" void pipeline_start_groups(DestReceiver *, int, TupleDesc) {}
 
-extern "C" void pipeline_end_groups(DestReceiver *)
-{
-}
+extern "C" void pipeline_end_groups(DestReceiver *) {}
 
 } // namespace
 
@@ -126,8 +122,7 @@ GeneralPlan *make_plan(Relation definition, MemoryContext parent)
 {
     MemoryContext const context =
         AllocSetContextCreate(parent, "continuous query plan", ALLOCSET_DEFAULT_SIZES);
-    auto *plan =
-        static_cast<GeneralPlan *>(MemoryContextAllocZero(context, sizeof(GeneralPlan)));
+    auto *plan = static_cast<GeneralPlan *>(MemoryContextAllocZero(context, sizeof(GeneralPlan)));
     plan->context = context;
     plan->definition = RelationGetRelid(definition);
     uint64 const messages_before = messages;
@@ -179,8 +174,8 @@ void run_plan(const GeneralPlan *plan, GroupReceiver receive, void *arg)
                                    get_rel_name(entry->relid))));
 
     QueryDesc *const query =
-        CreateQueryDesc(plan->statement, "(continuous query)", GetActiveSnapshot(),
-                        InvalidSnapshot, &destination.receiver, nullptr, nullptr, 0);
+        CreateQueryDesc(plan->statement, "(continuous query)", GetActiveSnapshot(), InvalidSnapshot,
+                        &destination.receiver, nullptr, nullptr, 0);
     ExecutorStart(query, 0);
     pg::executor_run(query);
     ExecutorFinish(query);
@@ -193,8 +188,8 @@ void install_plans()
     CacheRegisterRelcacheCallback(note_relation, static_cast<Datum>(0));
     CacheRegisterSyscacheCallback(PROCOID, note_object, static_cast<Datum>(0));
     CacheRegisterSyscacheCallback(TYPEOID, note_object, static_cast<Datum>(0));
-    for (int const cache : {NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID,
-                            FOREIGNDATAWRAPPEROID, AUTHOID})
+    for (int const cache :
+         {NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID, AUTHOID})
         CacheRegisterSyscacheCallback(cache, note_anything, static_cast<Datum>(0));
 }
 

@@ -21,6 +21,8 @@ extern "C" {
 
 namespace pipeline::pg {
 
+inline constexpr int kServerMajor = PG_VERSION_NUM / 10000;
+
 /// A path for the scan of a stream, with the relation's own target and rows.
 inline ForeignPath *make_foreign_scan_path(PlannerInfo *root, RelOptInfo *rel, Cost startup,
                                            Cost total)
@@ -75,8 +77,8 @@ inline void insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot, ES
                                  bool update, bool summarizing_only)
 {
 #if PG_VERSION_NUM >= 160000
-    list_free(ExecInsertIndexTuples(target, slot, estate, update, false, nullptr, NIL,
-                                    summarizing_only));
+    list_free(
+        ExecInsertIndexTuples(target, slot, estate, update, false, nullptr, NIL, summarizing_only));
 #else
     (void) summarizing_only;
     list_free(ExecInsertIndexTuples(target, slot, estate, update, false, nullptr, NIL));
@@ -117,9 +119,11 @@ inline void take_range_table(Query *query, ParseState *pstate)
 inline void dissolve_group_entry([[maybe_unused]] Query *query)
 {
 #if PG_VERSION_NUM >= 180000
-    if (!query->hasGroupRTE)
+    // Grouping sets are refused anyway; without a PlannerInfo they cannot be flattened.
+    if (!query->hasGroupRTE || query->groupingSets != NIL)
         return;
-    Node *const flat = flatten_group_exprs(nullptr, query, reinterpret_cast<Node *>(query->targetList));
+    Node *const flat =
+        flatten_group_exprs(nullptr, query, reinterpret_cast<Node *>(query->targetList));
     query->targetList = reinterpret_cast<List *>(flat);
     query->havingQual = flatten_group_exprs(nullptr, query, query->havingQual);
     query->rtable = list_truncate(query->rtable, list_length(query->rtable) - 1);

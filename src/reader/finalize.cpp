@@ -93,8 +93,8 @@ Inputs inputs_of(FunctionCallInfo fcinfo, Oid aggregate)
     Inputs inputs;
     inputs.count = PG_NARGS() - kFixedArgs;
     bool const given = inputs.count > 0;
-    bool const variadic_any = OidIsValid(get_func_variadictype(aggregate)) &&
-                              get_func_variadictype(aggregate) == ANYOID;
+    bool const variadic_any =
+        OidIsValid(get_func_variadictype(aggregate)) && get_func_variadictype(aggregate) == ANYOID;
     if (given && get_fn_expr_variadic(fcinfo->flinfo))
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("function finalize does not take a VARIADIC array")));
@@ -165,8 +165,8 @@ void prepare_site(Site *site, FunctionCallInfo fcinfo, Oid aggregate)
     Inputs inputs = inputs_of(fcinfo, aggregate);
     Oid const result_type = result_type_of(aggregate, inputs);
     check_type(result_type, get_fn_expr_argtype(fcinfo->flinfo, 2), aggregate, "the result");
-    site->form = view::state_form_of(aggregate, result_type, PG_GET_COLLATION(), inputs.types,
-                                     inputs.count);
+    site->form =
+        view::state_form_of(aggregate, result_type, PG_GET_COLLATION(), inputs.types, inputs.count);
     check_type(site->form.column_type, get_fn_expr_argtype(fcinfo->flinfo, 1), aggregate,
                "the stored state");
     check_permissions(site->form);
@@ -186,8 +186,8 @@ Site *site_of(FunctionCallInfo fcinfo, Oid aggregate)
     fcinfo->flinfo->fn_extra = nullptr;
     if (old != nullptr)
         MemoryContextDelete(old->context);
-    MemoryContext const context = AllocSetContextCreate(
-        fcinfo->flinfo->fn_mcxt, "pipelinedb.finalize", ALLOCSET_SMALL_SIZES);
+    MemoryContext const context =
+        AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pipelinedb.finalize", ALLOCSET_SMALL_SIZES);
     MemoryContext const caller = MemoryContextSwitchTo(context);
     auto *site = static_cast<Site *>(palloc0(sizeof(Site)));
     site->context = context;

@@ -76,8 +76,7 @@ List *list_generations()
     while (HeapTuple tuple = systable_getnext(scan)) {
         bool isnull;
         auto *generation = static_cast<Generation *>(palloc0(sizeof(Generation)));
-        generation->id =
-            DatumGetInt32(heap_getattr(tuple, kId, RelationGetDescr(rel), &isnull));
+        generation->id = DatumGetInt32(heap_getattr(tuple, kId, RelationGetDescr(rel), &isnull));
         generation->ordinal =
             DatumGetInt64(heap_getattr(tuple, kOrdinal, RelationGetDescr(rel), &isnull));
         generation->relid = spool_table(generation->id);

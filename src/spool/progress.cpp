@@ -1,5 +1,6 @@
 #include "spool/progress.hpp"
 
+#include "spool/xid_sets.hpp"
 #include "view/catalog.hpp"
 #include "pg/scope.hpp"
 
@@ -34,20 +35,7 @@ uint64 widen(TransactionId xid, FullTransactionId next)
     return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
 }
 
-/// Lists `xid` as running, unless the set ends before it anyway.
-void exclude(XidSet &set, uint64 xid)
-{
-    if (!set.contains(xid))
-        return;
-    auto *const xip = static_cast<uint64 *>(palloc(sizeof(uint64) * (set.nxip + 1)));
-    uint64 *const place = std::lower_bound(set.xip, set.xip + set.nxip, xid);
-    uint64 *const end = std::copy(set.xip, place, xip);
-    *end = xid;
-    std::copy(place, set.xip + set.nxip, end + 1);
-    set.xip = xip;
-    set.nxip++;
-    set.xmin = Min(set.xmin, xid);
-}
+} // namespace
 
 /// The type's own input function builds the datum: its layout is private to xid8funcs.c.
 Datum pg_snapshot_datum(const XidSet &set)
@@ -58,17 +46,6 @@ Datum pg_snapshot_datum(const XidSet &set)
     for (uint32 i = 0; i < set.nxip; i++)
         appendStringInfo(&text, i == 0 ? UINT64_FORMAT : "," UINT64_FORMAT, set.xip[i]);
     return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
-}
-
-} // namespace
-
-bool XidSet::contains(uint64 xid) const
-{
-    if (xid < xmin)
-        return true;
-    if (xid >= xmax)
-        return false;
-    return !std::binary_search(xip, xip + nxip, xid);
 }
 
 XidSet xid_set_of(Snapshot snapshot, MemoryContext context)
@@ -93,8 +70,7 @@ void insert_start_progress(Oid view)
     // The own xid comes before the snapshot. GetSnapshotData leaves out the own process, so
     // the xid may look finished there; which of the own rows count is decided by their seq.
     uint64 const own = U64FromFullTransactionId(GetTopFullTransactionId());
-    XidSet set = xid_set_of(GetLatestSnapshot(), CurrentMemoryContext);
-    exclude(set, own);
+    XidSet const set = without(xid_set_of(GetLatestSnapshot(), CurrentMemoryContext), &own, 1);
     pg::with_relation(view::catalog_relation("progress"), RowExclusiveLock, [&](Relation rel) {
         Datum values[kNumColumns];
         bool nulls[kNumColumns] = {};
@@ -123,8 +99,8 @@ void delete_progress(Oid consumer)
             again = false;
             if (HeapTupleIsValid(tuple)) {
                 TM_FailureData failure;
-                again = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true),
-                                    InvalidSnapshot, true, &failure, false) == TM_Updated;
+                again = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot,
+                                    true, &failure, false) == TM_Updated;
             }
             systable_endscan(scan);
             CHECK_FOR_INTERRUPTS();

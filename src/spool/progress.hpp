@@ -6,17 +6,9 @@
 
 #include "pg/postgres.hpp"
 
+#include "spool/xid_set.hpp"
+
 namespace pipeline::spool {
-
-/// A set of transactions: all below xmin, none from xmax on, in between those not listed.
-struct XidSet {
-    uint64 xmin = 0;
-    uint64 xmax = 0;
-    uint32 nxip = 0;
-    uint64 *xip = nullptr; ///< ascending, each in [xmin, xmax)
-
-    bool contains(uint64 xid) const;
-};
 
 /// A transaction that is folded in pieces; it is listed as running in the set.
 struct BigTransaction {
@@ -33,6 +25,9 @@ struct Progress {
 /// The set of the transactions visible in `snapshot` (an MVCC snapshot), widened to 64 bits;
 /// in `context`. The caller's own transaction is not a member, if it had no xid yet.
 XidSet xid_set_of(Snapshot snapshot, MemoryContext context);
+
+/// The set as a datum of type pg_snapshot.
+Datum pg_snapshot_datum(const XidSet &set);
 
 /// For CREATE VIEW: inserts the consumer row of `view`: everything visible in the latest
 /// snapshot is folded, the current transaction is not.

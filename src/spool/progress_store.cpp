@@ -4,7 +4,6 @@
 
 extern "C" {
 #include "catalog/indexing.h"
-#include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -32,16 +31,6 @@ XidSet parse_snapshot(Datum snapshot)
     while (at + 1 < end)
         at = std::from_chars(at + 1, end, set.xip[set.nxip++]).ptr;
     return set;
-}
-
-Datum form_snapshot(const XidSet &set)
-{
-    StringInfoData text;
-    initStringInfo(&text);
-    appendStringInfo(&text, UINT64_FORMAT ":" UINT64_FORMAT ":", set.xmin, set.xmax);
-    for (uint32 i = 0; i < set.nxip; i++)
-        appendStringInfo(&text, i == 0 ? UINT64_FORMAT : "," UINT64_FORMAT, set.xip[i]);
-    return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
 }
 
 /// xid8 and int8 arrays alike: eight bytes by value.
@@ -82,7 +71,7 @@ Progress parse_progress(const Datum *values)
 void form_values(Oid consumer, const Progress &progress, Datum *values)
 {
     values[kConsumer] = ObjectIdGetDatum(consumer);
-    values[kFolded] = form_snapshot(progress.folded);
+    values[kFolded] = pg_snapshot_datum(progress.folded);
     values[kBigXids] = form_array(progress.big, progress.nbig, true);
     values[kBigSeqs] = form_array(progress.big, progress.nbig, false);
 }

@@ -30,10 +30,10 @@ struct Reader {
     Mark marks[kMaxMarks]; ///< ascending in both members
     int nmarks;
     List *generations;
-    int64 measured_ordinal;        ///< generation of the newest mark ...
+    int64 measured_ordinal;       ///< generation of the newest mark ...
     BlockNumber measured_nblocks; ///< ... and its size then
-    bool list_stale;               ///< a generation was created or rotated
-    bool marks_stale;              ///< some generation may have been cut or rewritten
+    bool list_stale;              ///< a generation was created or rotated
+    bool marks_stale;             ///< some generation may have been cut or rewritten
 };
 
 constinit Reader reader{};
@@ -186,8 +186,7 @@ bool scan_spool(Snapshot snapshot, Position from, Position to, ChunkVisitor visi
         if (generation->ordinal < from.ordinal || generation->ordinal > to.ordinal)
             continue;
         BlockNumber const first = generation->ordinal == from.ordinal ? from.block : 0;
-        BlockNumber const last =
-            generation->ordinal == to.ordinal ? to.block : InvalidBlockNumber;
+        BlockNumber const last = generation->ordinal == to.ordinal ? to.block : InvalidBlockNumber;
         if (!scan_generation(*generation, snapshot, first, last, visit, arg))
             return false;
     }

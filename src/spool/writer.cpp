@@ -26,8 +26,8 @@ const std::size_t kMaxPageChunk =
 
 StatementWriter *begin_statement(Oid stream, MemoryContext context)
 {
-    auto *writer = static_cast<StatementWriter *>(
-        MemoryContextAllocZero(context, sizeof(StatementWriter)));
+    auto *writer =
+        static_cast<StatementWriter *>(MemoryContextAllocZero(context, sizeof(StatementWriter)));
     writer->stream = stream;
     writer->scratch = AllocSetContextCreate(context, "stream chunk", ALLOCSET_DEFAULT_SIZES);
     return writer;
@@ -50,13 +50,13 @@ static void open_generation(StatementWriter *writer)
 void *chunk_buffer(StatementWriter *writer, std::size_t size)
 {
     if (!AllocSizeIsValid(size + VARHDRSZ))
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                        errmsg("row of a stream is too large"),
-                        errdetail("It needs %zu bytes; a row of a stream is limited to 1 GB in all.",
-                                  size)));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("row of a stream is too large"),
+             errdetail("It needs %zu bytes; a row of a stream is limited to 1 GB in all.", size)));
     // The length word goes into the four bytes before the chunk, which is aligned to 8.
-    char *const block = static_cast<char *>(
-        MemoryContextAlloc(writer->scratch, size + MAXIMUM_ALIGNOF));
+    char *const block =
+        static_cast<char *>(MemoryContextAlloc(writer->scratch, size + MAXIMUM_ALIGNOF));
     return block + MAXIMUM_ALIGNOF;
 }
 
@@ -79,8 +79,7 @@ void write_chunk(StatementWriter *writer, uint32 nrows, void *chunk, std::size_t
 
     MemoryContext const old = MemoryContextSwitchTo(writer->scratch);
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(writer->relation), values, nulls);
-    heap_insert(writer->relation, tuple, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM,
-                nullptr);
+    heap_insert(writer->relation, tuple, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM, nullptr);
     MemoryContextSwitchTo(old);
     MemoryContextReset(writer->scratch);
     pg::stop_point("spool_after_insert");

@@ -1,32 +1,37 @@
-// Arithmetic on sets of transactions (XidSet): what a tick adds to its consumer's progress.
-//
-// Owns: nothing; results are allocated in CurrentMemoryContext. May call: progress.hpp only.
-// Invariant: advance() never loses a member of `from`.
+// The arithmetic of xid_set.hpp with results in CurrentMemoryContext.
 #pragma once
 
-#include "spool/progress.hpp"
+#include "pg/postgres.hpp"
+
+#include "spool/xid_set.hpp"
 
 namespace pipeline::spool {
 
-inline constexpr uint64 kNoXid = ~uint64{0};
+inline uint64 *xid_buffer(Size count)
+{
+    return static_cast<uint64 *>(palloc(sizeof(uint64) * (count + 1)));
+}
 
-XidSet copy_set(const XidSet &set);
+inline XidSet copy_set(const XidSet &set)
+{
+    return copied_set(set, xid_buffer(set.nxip));
+}
 
-bool equal_sets(const XidSet &a, const XidSet &b);
+inline XidSet advance(const XidSet &from, const XidSet &target, uint64 limit)
+{
+    return advanced_set(from, target, limit, xid_buffer(Size{from.nxip} + target.nxip));
+}
 
-/// from ∪ {x ∈ target : x < limit}. `target` must contain `from`.
-XidSet advance(const XidSet &from, const XidSet &target, uint64 limit);
+inline XidSet without(const XidSet &set, const uint64 *xids, int nxids)
+{
+    auto const count = static_cast<uint32>(nxids);
+    return reduced_set(set, xids, count, xid_buffer(Size{set.nxip} + count));
+}
 
-/// The set without `xids` (they become running); xids that are no members are ignored.
-XidSet without(const XidSet &set, const uint64 *xids, int nxids);
-
-/// The set with `xid`, which must be below xmax.
-XidSet with(const XidSet &set, uint64 xid);
-
-/// A lower bound of the members of `to` that `from` lacks; kNoXid if there is none.
-uint64 first_new(const XidSet &from, const XidSet &to);
-
-/// Is there a member of `to` below `limit` that `from` lacks?
-bool lacks_below(const XidSet &from, const XidSet &to, uint64 limit);
+inline XidSet with(const XidSet &set, uint64 xid)
+{
+    Assert(xid < set.xmax);
+    return extended_set(set, xid, xid_buffer(set.nxip));
+}
 
 } // namespace pipeline::spool

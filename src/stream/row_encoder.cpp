@@ -22,12 +22,12 @@ struct RowEncoder {
     MemoryContext flattened; ///< detoasted values of the row at hand
     pg::ContextResource memory;
     TupleDesc descriptor;
-    int ncolumns;              ///< columns that are not dropped
-    int *attribute;            ///< of each, its index in the slot
+    int ncolumns;   ///< columns that are not dropped
+    int *attribute; ///< of each, its index in the slot
     batch::ColumnLayout *layout;
     batch::Cell *cells;
-    char (*scratch)[128];      ///< of each, a by-value datum or a varlena packed into short form
-    int arrival;               ///< slot index of arrival_timestamp, -1 = none
+    char (*scratch)[128]; ///< of each, a by-value datum or a varlena packed into short form
+    int arrival;          ///< slot index of arrival_timestamp, -1 = none
     TimestampTz arrival_time;
     batch::Batch *rows;
     spool::StatementWriter *writer;
@@ -127,10 +127,7 @@ void flush(RowEncoder *encoder)
 RowEncoder::RowEncoder(Relation stream, MemoryContext parent)
     : context(parent),
       flattened(AllocSetContextCreate(parent, "stream values", ALLOCSET_SMALL_SIZES)),
-      memory(parent),
-      descriptor(RelationGetDescr(stream)),
-      ncolumns(0),
-      arrival(-1),
+      memory(parent), descriptor(RelationGetDescr(stream)), ncolumns(0), arrival(-1),
       arrival_time(0)
 {
     auto const natts = static_cast<Size>(descriptor->natts);
@@ -143,8 +140,7 @@ RowEncoder::RowEncoder(Relation stream, MemoryContext parent)
     writer = spool::begin_statement(RelationGetRelid(stream), context);
     void *const place = MemoryContextAlloc(context, sizeof(batch::Batch));
     rows = pg::enter([&] {
-        return new (place)
-            batch::Batch({layout, static_cast<std::size_t>(ncolumns)}, &memory);
+        return new (place) batch::Batch({layout, static_cast<std::size_t>(ncolumns)}, &memory);
     });
 }
 
@@ -165,8 +161,7 @@ void stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
     if (encoder->rows->nrows() == 0)
         encoder->arrival_time = GetCurrentTimestamp();
     Datum const value = TimestampTzGetDatum(encoder->arrival_time);
-    if (TTS_IS_HEAPTUPLE(slot) &&
-        reinterpret_cast<HeapTupleTableSlot *>(slot)->tuple != nullptr) {
+    if (TTS_IS_HEAPTUPLE(slot) && reinterpret_cast<HeapTupleTableSlot *>(slot)->tuple != nullptr) {
         // A BEFORE trigger has stored a tuple; RETURNING and AFTER triggers read that.
         int number = i + 1;
         Datum stamp = value;

@@ -18,12 +18,12 @@ namespace {
 
 /// Executor state of one scan.
 struct ScanState {
-    int nwanted;      ///< columns that the query reads
-    int *wanted;      ///< their slot indexes
-    int *column;      ///< of each, its column in the chunk at hand, -1 = absent (NULL)
-    int chunk;        ///< index into the feed
-    uint32 row;       ///< next row of that chunk
-    bool mapped;      ///< `column` is right for the chunk at hand
+    int nwanted; ///< columns that the query reads
+    int *wanted; ///< their slot indexes
+    int *column; ///< of each, its column in the chunk at hand, -1 = absent (NULL)
+    int chunk;   ///< index into the feed
+    uint32 row;  ///< next row of that chunk
+    bool mapped; ///< `column` is right for the chunk at hand
 };
 
 [[noreturn]] void refuse(Oid relid, CmdType command)
@@ -48,13 +48,12 @@ extern "C" void pipeline_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 {
     const spool::Feed *const feed = spool::current_feed();
     if (feed == nullptr || feed->stream != relid) {
-        bool const is_target =
-            bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
+        bool const is_target = bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
         refuse(relid, is_target ? root->parse->commandType : CMD_SELECT);
     }
     rel->tuples = feed->rows;
-    rel->rows = clamp_row_est(feed->rows * clauselist_selectivity(root, rel->baserestrictinfo, 0,
-                                                                  JOIN_INNER, nullptr));
+    rel->rows = clamp_row_est(
+        feed->rows * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, nullptr));
 }
 
 extern "C" void pipeline_paths(PlannerInfo *root, RelOptInfo *rel, Oid)
@@ -138,8 +137,7 @@ extern "C" TupleTableSlot *pipeline_next_row(ForeignScanState *node)
     const spool::Feed *const feed = spool::current_feed();
 
     ExecClearTuple(slot);
-    while (state->chunk < feed->nchunks &&
-           state->row >= feed->chunks[state->chunk]->nrows()) {
+    while (state->chunk < feed->nchunks && state->row >= feed->chunks[state->chunk]->nrows()) {
         state->chunk++;
         state->row = 0;
         state->mapped = false;
@@ -173,13 +171,10 @@ extern "C" void pipeline_rescan(ForeignScanState *node)
     state->mapped = false;
 }
 
-extern "C" void pipeline_end_scan(ForeignScanState *)
-{
-}
+extern "C" void pipeline_end_scan(ForeignScanState *) {}
 
 /// ANALYZE of a stream finds no rows, silently.
-extern "C" int pipeline_sample_nothing(Relation, int, HeapTuple *, int, double *total,
-                                       double *dead)
+extern "C" int pipeline_sample_nothing(Relation, int, HeapTuple *, int, double *total, double *dead)
 {
     *total = 0;
     *dead = 0;

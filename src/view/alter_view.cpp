@@ -1,7 +1,5 @@
 #include "view/ddl.hpp"
 
-#include <type_traits>
-
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
@@ -24,22 +22,20 @@ Oid named_relation(RangeVar *name)
 
 [[noreturn]] void refuse_internal(const char *what, const ContinuousQuery *query, Oid relid)
 {
-    ereport(ERROR,
-            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-             errmsg("cannot %s \"%s\": it belongs to continuous view \"%s\"", what,
-                    get_rel_name(relid), get_rel_name(query->view)),
-             errhint("Alter the continuous view itself; this goes with it.")));
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("cannot %s \"%s\": it belongs to continuous view \"%s\"", what,
+                           get_rel_name(relid), get_rel_name(query->view)),
+                    errhint("Alter the continuous view itself; this goes with it.")));
     pg_unreachable();
 }
 
 void refuse_stream_type(const AlterTableCmd *command, Oid stream)
 {
-    ereport(ERROR,
-            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-             errmsg("cannot change the type of column \"%s\" of stream \"%s\"", command->name,
-                    get_rel_name(stream)),
-             errdetail("Rows that wait to be folded hold the old type."),
-             errhint("Add a column of the new type instead.")));
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("cannot change the type of column \"%s\" of stream \"%s\"",
+                           command->name, get_rel_name(stream)),
+                    errdetail("Rows that wait to be folded hold the old type."),
+                    errhint("Add a column of the new type instead.")));
 }
 
 /// What would break the correspondence of the definition with its table, or the table's
@@ -68,19 +64,17 @@ const char *breaks_matrel(AlterTableType type)
 
 bool sets_options(AlterTableType type)
 {
-    return type == AT_SetRelOptions || type == AT_ResetRelOptions ||
-           type == AT_ReplaceRelOptions;
+    return type == AT_SetRelOptions || type == AT_ResetRelOptions || type == AT_ReplaceRelOptions;
 }
 
 void refuse_own_options(List *options)
 {
     for (auto *option : pg::each<DefElem>(options))
         if (is_own_option(option))
-            ereport(ERROR,
-                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                     errmsg("option \"%s\" of a continuous view cannot be changed",
-                            option->defname),
-                     errhint("Drop the view and create it again.")));
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("option \"%s\" of a continuous view cannot be changed",
+                                   option->defname),
+                            errhint("Drop the view and create it again.")));
 }
 
 /// Returns whether the statement sets options, i.e. core must not see ours meanwhile.

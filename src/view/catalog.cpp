@@ -96,8 +96,8 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
 /// Calls `fn(tuple)` for the row whose column `column` is `relid`; false if there is none.
 /// A NULL snapshot makes systable_beginscan take a new one, since pipelinedb.query is no
 /// system catalog (snapmgr.c, GetNonHistoricCatalogSnapshot).
-template <typename Fn> bool with_row(Relation rel, const char *index, Column column, Oid relid,
-                                     Fn &&fn)
+template <typename Fn>
+bool with_row(Relation rel, const char *index, Column column, Oid relid, Fn &&fn)
 {
     ScanKeyData key;
     ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));

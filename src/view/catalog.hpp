@@ -10,8 +10,6 @@ extern "C" {
 #include "foreign/foreign.h"
 }
 
-#include <type_traits> // for pg/scope.hpp, which users of this header need anyway
-
 namespace pipeline::view {
 
 /// A row of pipelinedb.query.

@@ -1,7 +1,5 @@
 #include "view/create_view.hpp"
 
-#include <type_traits>
-
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/settings.hpp"
@@ -36,8 +34,8 @@ constexpr uint16 kCreationLock = 1;
 
 /// PipelineDB's options that this release does not have.
 constexpr const char *kLaterOptions[] = {
-    "sw",  "sw_column",  "step_factor", "ttl",          "ttl_column",
-    "pk",  "tablespace", "outputfunc",  "partition_by", "partition_duration",
+    "sw", "sw_column",  "step_factor", "ttl",          "ttl_column",
+    "pk", "tablespace", "outputfunc",  "partition_by", "partition_duration",
 };
 
 void refuse_later_options(List *options)
@@ -61,9 +59,9 @@ void refuse_check_option(const ViewStmt *statement)
 
 [[noreturn]] void refuse_replace()
 {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("continuous views cannot be replaced"),
-                    errhint("Create a view of another name, or drop this one first.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("continuous views cannot be replaced"),
+             errhint("Create a view of another name, or drop this one first.")));
     pg_unreachable();
 }
 
@@ -88,8 +86,8 @@ int fillfactor_of(List *options)
         if (value < kMinFillfactor || value > kMaxFillfactor)
             ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                             errmsg("value %d out of bounds for option \"%s\"", value, "fillfactor"),
-                            errdetail("Valid values are between \"%d\" and \"%d\".",
-                                      kMinFillfactor, kMaxFillfactor)));
+                            errdetail("Valid values are between \"%d\" and \"%d\".", kMinFillfactor,
+                                      kMaxFillfactor)));
         return value;
     }
     return settings::fillfactor;
@@ -145,10 +143,10 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
 
     store_options(definition, definition_options());
     List *const kept = stored_options(view);
-    store_options(view, list_concat(list_make2(make_option(kActionOption, "materialize"),
-                                               make_option(kDefinitionOption,
-                                                           get_rel_name(definition))),
-                                    kept));
+    store_options(view,
+                  list_concat(list_make2(make_option(kActionOption, "materialize"),
+                                         make_option(kDefinitionOption, get_rel_name(definition))),
+                              kept));
     register_view(view, definition, matrel, stream);
 }
 
@@ -206,8 +204,8 @@ void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
 
     // The fold worker takes this exclusively before it empties a spool generation, so chunks
     // that a view still uncommitted needs are kept.
-    LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false),
-                       kCreationLock, ShareLock);
+    LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false), kCreationLock,
+                       ShareLock);
     FullTransactionId const own = GetTopFullTransactionId();
     spool::insert_start_progress(view);
     ContinuousQuery query{};
@@ -230,12 +228,12 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
     const char *const definition = option_value(statement->options, kDefinitionOption);
     if (action != nullptr && strcmp(action, "materialize") != 0 &&
         strcmp(action, "definition") != 0 && strcmp(action, "transform") != 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("invalid action \"%s\"", action),
-                        errhint("The only action is \"materialize\".")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid action \"%s\"", action),
+                 errhint("The only action is \"materialize\".")));
     Query *const query = analyse_view_query(call);
-    bool const plain = query->commandType != CMD_SELECT || query->utilityStmt != nullptr ||
-                       query->hasModifyingCTE;
+    bool const plain =
+        query->commandType != CMD_SELECT || query->utilityStmt != nullptr || query->hasModifyingCTE;
     if (action == nullptr && (plain || !names_a_stream(query))) {
         refuse_replacing_ours(statement);
         next(call);

@@ -10,9 +10,9 @@ namespace {
 constexpr char kSearchPath[] = "search_path";
 
 constexpr const char *kNames[] = {
-    "timezone",          "datestyle",    "intervalstyle", "lc_monetary",
-    "lc_numeric",        "lc_time",      "search_path",   "extra_float_digits",
-    "bytea_output",      "xmloption",    "array_nulls",   "default_text_search_config",
+    "timezone",     "datestyle", "intervalstyle", "lc_monetary",
+    "lc_numeric",   "lc_time",   "search_path",   "extra_float_digits",
+    "bytea_output", "xmloption", "array_nulls",   "default_text_search_config",
 };
 
 bool names_pg_temp(const char *search_path)

@@ -1,7 +1,5 @@
 #include "view/decompose.hpp"
 
-#include <type_traits>
-
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
@@ -136,9 +134,9 @@ Oid finalize_function(bool with_inputs)
     Oid const types[] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID, ANYOID};
     oidvector *const vector = buildoidvector(types, with_inputs ? 4 : 3);
     Oid const schema = get_namespace_oid("pipelinedb", false);
-    Oid const function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-                                         PointerGetDatum("finalize"), PointerGetDatum(vector),
-                                         ObjectIdGetDatum(schema));
+    Oid const function =
+        GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, PointerGetDatum("finalize"),
+                        PointerGetDatum(vector), ObjectIdGetDatum(schema));
     if (!OidIsValid(function))
         elog(ERROR, "function pipelinedb.finalize is missing");
     return function;
@@ -162,9 +160,9 @@ Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
         Oid types[FUNC_MAX_ARGS];
         int const count = get_aggregate_argtypes(const_cast<Aggref *>(aggref), types);
         for (int i = 0; i < count; i++)
-            args = lappend(args, typed_null(types[i], type_is_collatable(types[i])
-                                                          ? aggref->inputcollid
-                                                          : InvalidOid));
+            args = lappend(args,
+                           typed_null(types[i], type_is_collatable(types[i]) ? aggref->inputcollid
+                                                                             : InvalidOid));
     }
     return reinterpret_cast<Node *>(makeFuncExpr(finalize_function(with_inputs), aggref->aggtype,
                                                  args, aggref->aggcollid, aggref->inputcollid,
@@ -260,9 +258,8 @@ Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
     for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
         if (entry->resjunk)
             continue;
-        Node *const expr =
-            pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr),
-                                     const_cast<Decomposition *>(&parts));
+        Node *const expr = pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr),
+                                                    const_cast<Decomposition *>(&parts));
         TargetEntry *const column = makeTargetEntry(reinterpret_cast<Expr *>(expr), ++attno,
                                                     pstrdup(entry->resname), false);
         reading->targetList = lappend(reading->targetList, column);

@@ -1,4 +1,5 @@
-// SQL functions over continuous views: activate, deactivate, the guard trigger of matrels.
+// SQL functions over continuous views: activate, deactivate, the guard trigger of matrels, and
+// the validator of the foreign-data wrapper.
 //
 // Owns: nothing. May call: pg/, spool/rendezvous, view/catalog. Invariant: who changes a view's
 // state owns it.
@@ -8,6 +9,8 @@
 #include "view/catalog.hpp"
 
 extern "C" {
+#include "access/reloptions.h"
+#include "catalog/pg_foreign_table.h"
 #include "commands/trigger.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
@@ -51,18 +54,34 @@ Datum guard_matrel(FunctionCallInfo fcinfo)
     // Where a table was copied with its triggers, no view is behind it.
     if (query == nullptr || query->matrel != RelationGetRelid(rel))
         return PointerGetDatum(nullptr);
-    ereport(ERROR,
-            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-             errmsg("cannot change materialization table \"%s\" of continuous view \"%s\"",
-                    RelationGetRelationName(rel), get_rel_name(query->view)),
-             errhint("Set pipelinedb.matrels_writable to on to change it nevertheless.")));
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("cannot change materialization table \"%s\" of continuous view \"%s\"",
+                           RelationGetRelationName(rel), get_rel_name(query->view)),
+                    errhint("Set pipelinedb.matrels_writable to on to change it nevertheless.")));
     pg_unreachable();
+}
+
+/// Core calls the validator for every CREATE FOREIGN TABLE, also without options. Where the
+/// library was not loaded at server start no hook of ours sees the statement, so this is the
+/// first use that can say so.
+void validate_options(Datum options, Oid catalog)
+{
+    if (catalog == ForeignTableRelationId)
+        spool::require_preload();
+    List *const given = untransformRelOptions(options);
+    if (given == NIL)
+        return;
+    auto *option = static_cast<const DefElem *>(linitial(given));
+    ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+                    errmsg("invalid option \"%s\"", option->defname),
+                    errhint("Streams have no options.")));
 }
 
 } // namespace
 } // namespace pipeline::view
 
 extern "C" {
+PG_FUNCTION_INFO_V1(pipeline_stream_fdw_validator);
 PG_FUNCTION_INFO_V1(pipeline_activate);
 PG_FUNCTION_INFO_V1(pipeline_deactivate);
 PG_FUNCTION_INFO_V1(pipeline_guard_matrel);
@@ -75,6 +94,12 @@ Datum pipeline_activate(PG_FUNCTION_ARGS)
 Datum pipeline_deactivate(PG_FUNCTION_ARGS)
 {
     PG_RETURN_BOOL(pipeline::view::change_state(PG_GETARG_TEXT_PP(0), false));
+}
+
+Datum pipeline_stream_fdw_validator(PG_FUNCTION_ARGS)
+{
+    pipeline::view::validate_options(PG_GETARG_DATUM(0), PG_GETARG_OID(1));
+    PG_RETURN_VOID();
 }
 
 Datum pipeline_guard_matrel(PG_FUNCTION_ARGS)

@@ -1,7 +1,5 @@
 #include "view/matrel.hpp"
 
-#include <type_traits>
-
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 
@@ -127,8 +125,8 @@ void create_guard(RangeVar *name)
     statement->funcname =
         list_make2(makeString(pstrdup("pipelinedb")), makeString(pstrdup("guard_matrel")));
     statement->timing = TRIGGER_TYPE_BEFORE;
-    statement->events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE |
-                        TRIGGER_TYPE_TRUNCATE;
+    statement->events =
+        TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_TRUNCATE;
     run_subcommand(statement);
 }
 
@@ -152,8 +150,8 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
 Oid create_definition(const char *view_name, Oid schema, Query *definition)
 {
     CreateStmt *const statement = makeNode(CreateStmt);
-    statement->relation = relation_name(
-        schema, ChooseRelationName(view_name, nullptr, "def", schema, false));
+    statement->relation =
+        relation_name(schema, ChooseRelationName(view_name, nullptr, "def", schema, false));
     for (auto *entry : pg::each<TargetEntry>(definition->targetList)) {
         Node *const expr = reinterpret_cast<Node *>(entry->expr);
         ColumnDef *const column =

@@ -48,7 +48,7 @@ extern "C" bool pipeline_names_a_stream_walker(Node *node, void *context)
     }
     if (IsA(node, Query))
         return pg::walk_query(reinterpret_cast<Query *>(node), pipeline_names_a_stream_walker,
-                                 context, QTW_EXAMINE_RTES_BEFORE);
+                              context, QTW_EXAMINE_RTES_BEFORE);
     return pg::walk_expression(node, pipeline_names_a_stream_walker, context);
 }
 
@@ -100,8 +100,9 @@ void check_aggregate(Aggref *aggref)
 {
     state_form_of(aggref); // raises the error
     if (aggref->aggdistinct != NIL)
-        refuse("DISTINCT in aggregates",
-               "List the column in GROUP BY and count its groups in the query that reads the view.");
+        refuse(
+            "DISTINCT in aggregates",
+            "List the column in GROUP BY and count its groups in the query that reads the view.");
     if (aggref->aggorder != NIL)
         refuse("ORDER BY in aggregates", kWhenReading);
 }
@@ -234,11 +235,11 @@ void check_no_temporary_objects(Oid view)
                                 get_object_attnum_namespace(row->refclassid) != InvalidAttrNumber;
         Oid const schema = has_schema ? get_object_namespace(&object) : InvalidOid;
         if (OidIsValid(schema) && isAnyTempNamespace(schema))
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("continuous views cannot use temporary objects"),
-                            errdetail("The query depends on %s.",
-                                      getObjectDescription(&object, false)),
-                            errhint("The query runs in another session; use permanent objects.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                     errmsg("continuous views cannot use temporary objects"),
+                     errdetail("The query depends on %s.", getObjectDescription(&object, false)),
+                     errhint("The query runs in another session; use permanent objects.")));
     }
     systable_endscan(scan);
     table_close(depend, AccessShareLock);

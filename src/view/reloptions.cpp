@@ -1,7 +1,5 @@
 #include "view/reloptions.hpp"
 
-#include <type_traits>
-
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "view/creation_settings.hpp"
@@ -25,10 +23,9 @@ const char *option_value(List *options, const char *name)
 
 bool is_own_option(const DefElem *option)
 {
-    return option->defnamespace == nullptr &&
-           (strcmp(option->defname, kActionOption) == 0 ||
-            strcmp(option->defname, kDefinitionOption) == 0 ||
-            is_creation_setting(option->defname));
+    return option->defnamespace == nullptr && (strcmp(option->defname, kActionOption) == 0 ||
+                                               strcmp(option->defname, kDefinitionOption) == 0 ||
+                                               is_creation_setting(option->defname));
 }
 
 SplitOptions split_options(List *options)

@@ -1,6 +1,6 @@
 #include "view/state_form.hpp"
 
-#include "view/catalog.hpp"
+#include "pg/compat.hpp"
 
 extern "C" {
 #include "catalog/pg_aggregate.h"
@@ -26,7 +26,6 @@ constexpr uint8 kNativeKind = 1;
 constexpr uint8 kForeignKind = 2;
 constexpr Size kNativeHeader = 4;
 constexpr Size kForeignHeader = 8;
-constexpr int kServerMajor = PG_MAJORVERSION_NUM;
 
 struct NativeFunction {
     Oid serialfn;
@@ -146,12 +145,11 @@ bool native_bytes_are_sound(NativeLayout layout, const uint8 *data, Size length)
 
 [[noreturn]] void refuse_aggregate(Oid aggregate, const char *detail)
 {
-    ereport(ERROR,
-            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-             errmsg("aggregate function %s cannot be combined", format_procedure(aggregate)),
-             errdetail_internal("%s", detail),
-             errhint("A continuous view needs aggregates with a combine function, and with "
-                     "serial and deserial functions if their state is internal.")));
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("aggregate function %s cannot be combined", format_procedure(aggregate)),
+                    errdetail_internal("%s", detail),
+                    errhint("A continuous view needs aggregates with a combine function, and with "
+                            "serial and deserial functions if their state is internal.")));
     pg_unreachable();
 }
 
@@ -269,8 +267,8 @@ bytea *wrap_state(const StateForm &form, const bytea *serialized)
         out[3] = 0;
     } else {
         out[1] = kForeignKind;
-        out[2] = uint8(kServerMajor & 0xFF);
-        out[3] = uint8(kServerMajor >> 8);
+        out[2] = uint8(pg::kServerMajor & 0xFF);
+        out[3] = uint8(pg::kServerMajor >> 8);
         for (int i = 0; i < 4; i++)
             out[4 + i] = uint8(form.identity >> (8 * i));
     }
@@ -287,7 +285,7 @@ bytea *unwrap_state(const StateForm &form, Datum stored)
     Size const header = native ? kNativeHeader : kForeignHeader;
     if (length < header || data[0] != kVersion)
         ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("malformed aggregate state")));
-    if (!native && data[1] == kForeignKind && (data[2] | data[3] << 8) != kServerMajor)
+    if (!native && data[1] == kForeignKind && (data[2] | data[3] << 8) != pg::kServerMajor)
         ereport(ERROR,
                 (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                  errmsg("stored state of aggregate function %s was written by PostgreSQL %d",
@@ -316,8 +314,7 @@ bool check_envelope(const bytea *stored)
     auto *const data = reinterpret_cast<const uint8 *>(VARDATA_ANY(stored));
     bool const headed = length >= kNativeHeader && data[0] == kVersion;
     if (headed && data[1] == kNativeKind && data[3] == 0 &&
-        native_bytes_are_sound(NativeLayout(data[2]), data + kNativeHeader,
-                               length - kNativeHeader))
+        native_bytes_are_sound(NativeLayout(data[2]), data + kNativeHeader, length - kNativeHeader))
         return true;
     if (headed && data[1] == kForeignKind && length >= kForeignHeader)
         return false;

@@ -31,17 +31,17 @@ enum class NativeLayout : uint8 {
 struct StateForm {
     StateKind kind;
     NativeLayout native;
-    bool finalextra;       ///< the final function gets NULLs for the aggregate's inputs
-    bool polymorphic;      ///< the transition type follows from the inputs' types
+    bool finalextra;  ///< the final function gets NULLs for the aggregate's inputs
+    bool polymorphic; ///< the transition type follows from the inputs' types
     Oid aggregate;
-    Oid transtype;         ///< resolved, INTERNALOID for kSerialized
+    Oid transtype; ///< resolved, INTERNALOID for kSerialized
     Oid column_type;
     Oid column_collation;
     Oid combinefn;
-    Oid serialfn;          ///< InvalidOid unless kSerialized
-    Oid deserialfn;        ///< InvalidOid unless kSerialized
-    Oid finalfn;           ///< InvalidOid for kResult
-    uint32 identity;       ///< of a foreign serialized form: whose bytes they are
+    Oid serialfn;    ///< InvalidOid unless kSerialized
+    Oid deserialfn;  ///< InvalidOid unless kSerialized
+    Oid finalfn;     ///< InvalidOid for kResult
+    uint32 identity; ///< of a foreign serialized form: whose bytes they are
 };
 
 /// The form of one aggregate call. Raises ERRCODE_FEATURE_NOT_SUPPORTED, naming the

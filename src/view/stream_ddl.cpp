@@ -1,7 +1,5 @@
 #include "view/ddl.hpp"
 
-#include <type_traits>
-
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "spool/rendezvous.hpp"
@@ -31,10 +29,9 @@ void check_arrival(const ColumnDef *column)
 {
     if (column->typeName != nullptr && typenameTypeId(nullptr, column->typeName) == TIMESTAMPTZOID)
         return;
-    ereport(ERROR,
-            (errcode(ERRCODE_DUPLICATE_COLUMN),
-             errmsg("column name \"%s\" conflicts with a system column name", kArrival),
-             errhint("Declare it with type timestamptz, or choose another name.")));
+    ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
+                    errmsg("column name \"%s\" conflicts with a system column name", kArrival),
+                    errhint("Declare it with type timestamptz, or choose another name.")));
 }
 
 /// Every column of the stream but the arrival time, which each row gets by itself.
@@ -64,9 +61,8 @@ void handle_create_stream(pg::UtilityCall &call, pg::UtilityNext next)
         if (declared != nullptr)
             check_arrival(declared);
         else if (statement->base.partbound == nullptr) // a partition has its parent's columns
-            statement->base.tableElts =
-                lappend(statement->base.tableElts,
-                        makeColumnDef(kArrival, TIMESTAMPTZOID, -1, InvalidOid));
+            statement->base.tableElts = lappend(
+                statement->base.tableElts, makeColumnDef(kArrival, TIMESTAMPTZOID, -1, InvalidOid));
     }
     next(call);
 }

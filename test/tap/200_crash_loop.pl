@@ -29,24 +29,26 @@ $node->safe_psql('postgres', "$LedgerWriters::stream;
     CREATE VIEW total AS $LedgerWriters::total;");
 my $ledger = LedgerWriters->new($node);
 
-sub some_pid {
+sub kill_one {
     my ($where) = @_;
-    return $node->safe_psql('postgres',
+    my $pid = $node->safe_psql('postgres',
         "SELECT pid FROM pg_stat_activity WHERE $where ORDER BY random() LIMIT 1");
+    return 0 if $pid eq ''; # never kill 0, which is ourselves
+    return kill 'KILL', $pid;
 }
+my $writer = "application_name = 'ledger writer'";
+my $worker = "backend_type = 'pipelinedb fold worker'";
 
 # Each ends the writers, too, and leaves a server that runs or is coming back.
 my %kill = (
-    'kill -9 of the fold worker' => sub {
-        kill 'KILL', fold_worker_pid($node) || some_pid("application_name = 'ledger writer'");
-    },
-    'kill -9 of a backend' => sub { kill 'KILL', some_pid("application_name = 'ledger writer'"); },
+    'kill -9 of the fold worker' => sub { kill_one($worker) || kill_one($writer); },
+    'kill -9 of a backend' => sub { kill_one($writer) || kill_one($worker); },
     'kill -9 of the postmaster' => sub { kill_hard($node); },
     'an immediate stop' => sub { $node->stop('immediate'); },
     'a fast stop' => sub { $node->stop('fast'); },
     'terminated writers and fold worker' => sub {
         $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE backend_type = 'pipelinedb fold worker' OR application_name = 'ledger writer'");
+            WHERE $worker OR $writer");
     });
 my @weighted = ((sort keys %kill)[0 .. 5], 'kill -9 of the fold worker', 'kill -9 of the fold worker',
     'kill -9 of the postmaster', 'an immediate stop');

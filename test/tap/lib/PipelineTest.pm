@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node wait_folded fold_worker_pid set_server views_are_active
-    hold_worker release_worker run_script);
+    hold_worker release_worker run_scripts run_script);
 
 # A started server whose database "postgres" has the extension. The keys of %conf are settings.
 sub new_node {
@@ -73,20 +73,37 @@ sub release_worker {
     $holder->quit;
 }
 
-# Runs a script by psql, errors included; returns (standard output, list of error lines).
-sub run_script {
-    my ($node, $sql, %options) = @_;
-    my $file = $node->basedir . '/script.sql';
-    open(my $out, '>:raw', $file) or die "$file: $!";
-    print $out $sql;
-    close($out);
-    my ($stdout, $stderr) = ('', '');
-    my @command = ($node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=0', '-f', $file,
-        '-U', $options{role} // $ENV{PGUSER} // getpwuid($>),
-        '-d', $node->connstr($options{db} // 'postgres'));
+# Runs scripts by as many psql at the same time, errors included. Returns for each of them
+# [ standard output, error lines... ].
+sub run_scripts {
+    my ($node, $scripts, %options) = @_;
+    my (@started, @outcomes);
     local $ENV{PGCLIENTENCODING} = 'UTF8';
-    IPC::Run::run(\@command, '>', \$stdout, '2>', \$stderr);
-    return ($stdout, grep { /(?:ERROR|FATAL|PANIC):/ } split /\n/, $stderr);
+    for my $i (0 .. $#$scripts) {
+        my $file = $node->basedir . "/script$i.sql";
+        open(my $out, '>:encoding(UTF-8)', $file) or die "$file: $!";
+        print $out $scripts->[$i];
+        close($out) or die "$file: $!";
+        my @command = ($node->installed_command('psql'), '-XAtq', '-f', $file,
+            '-d', $node->connstr($options{db} // 'postgres'));
+        push @command, '-U', $options{role} if defined $options{role};
+        my ($stdout, $stderr) = ('', '');
+        push @started, [ IPC::Run::start(\@command, '<', \undef, '>', \$stdout, '2>', \$stderr),
+            \$stdout, \$stderr ];
+    }
+    for my $run (@started) {
+        my ($process, $stdout, $stderr) = @$run;
+        $process->finish;
+        push @outcomes, [ $$stdout, grep { /(?:ERROR|FATAL|PANIC):/ } split /\n/, $$stderr ];
+    }
+    return @outcomes;
+}
+
+# One script: (standard output, error lines...).
+sub run_script {
+    my ($node, $script, %options) = @_;
+    my ($outcome) = run_scripts($node, [$script], %options);
+    return @$outcome;
 }
 
 1;

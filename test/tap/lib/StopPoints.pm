@@ -74,7 +74,7 @@ sub held_at {
 # kill -9 of the postmaster. A new one is refused while a child still uses the shared memory.
 sub kill_hard {
     my ($node) = @_;
-    my @children = split ' ', `ps -o pid= --ppid $node->{_pid}`;
+    my @children = split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity');
     $node->kill9;
     wait_until(sub { !grep { kill 0, $_ } @children }) // die 'a child of the postmaster lives on';
 }
