@@ -74,6 +74,7 @@ struct Consumer {
     bool careful;         ///< the next tick isolates each view in a subtransaction
     bool must_catch_up;   ///< too far behind to be folded together with the shared consumer
     TimestampTz retry_at; ///< 0 = now
+    int timeouts;         ///< in a row, of its view
     int retry_delay;      ///< ms, of the last failure
 };
 

@@ -7,7 +7,6 @@
 #include "pg/list.hpp"
 #include "pg/settings.hpp"
 #include "pg/stop_points.hpp"
-#include "spool/feed.hpp"
 #include "spool/progress_store.hpp"
 #include "spool/rendezvous.hpp"
 #include "spool/xid_sets.hpp"
@@ -23,6 +22,9 @@ extern "C" {
 
 namespace pipeline::fold {
 namespace {
+
+/// A view is stopped after so many timeouts in a row, not counting the one in the shared tick.
+constexpr int kMaxTimeouts = 2;
 
 constinit spool::XidSet latest{};
 
@@ -121,15 +123,20 @@ bool has_stopped_view(const Consumer *consumer)
     return false;
 }
 
-/// A view that could not be folded keeps its backlog and stalls nobody.
-void set_aside(Tick *tick, int i, const FoldedView *view, const ViewOutcome &outcome)
+/// A view that could not be folded keeps its backlog and stalls nobody. One that takes too long
+/// again and again would stall the others at each try.
+void set_aside(Tick *tick, int i, const FoldedView *view, ViewOutcome outcome)
 {
+    Consumer *const consumer = view->consumer;
+    if (consumer->id != InvalidOid && outcome.sqlstate == ERRCODE_QUERY_CANCELED &&
+        ++consumer->timeouts >= kMaxTimeouts)
+        outcome.result = ViewResult::kFailed;
     report(view, outcome);
-    if (view->consumer->id == InvalidOid) {
+    if (consumer->id == InvalidOid) {
         detach(tick, view);
     } else {
         tick->held[i] = true;
-        postpone(view->consumer, outcome.result);
+        postpone(consumer, outcome.result);
     }
     if (outcome.result == ViewResult::kFailed) {
         view::mark_failed(view->query.view, outcome.sqlstate, outcome.message);
@@ -218,6 +225,7 @@ void remember(Tick *tick)
         set_progress(consumer, progress_after(collection, 0));
         consumer->retry_at = 0;
         consumer->retry_delay = 0;
+        consumer->timeouts = 0;
         if (!collection.left_behind)
             consumer->must_catch_up = false;
     }
@@ -291,7 +299,7 @@ TickOutcome run_tick(Oid id)
     MemoryContextSwitchTo(TopMemoryContext);
     Consumer *const consumer = find_consumer(id);
     if (failure.failed) {
-        spool::set_feed(nullptr);
+        clean_up();
         spool::forget_marks();
         forget_state();
         outcome.failed = true;

@@ -4,6 +4,7 @@
 #include "fold/view_machine.hpp"
 #include "pg/guard.hpp"
 #include "pg/scope.hpp"
+#include "pg/settings.hpp"
 #include "pg/stop_points.hpp"
 #include "spool/feed.hpp"
 #include "spool/rendezvous.hpp"
@@ -11,6 +12,7 @@
 extern "C" {
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/timeout.h"
 }
 
 namespace pipeline::fold {
@@ -76,6 +78,19 @@ void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
     close_groups(writer);
 }
 
+/// A function that sleeps must not stall the other views. The server's own statement timer
+/// raises ERRCODE_QUERY_CANCELED; postgres.c is not there to arm it in a background worker.
+void start_timer()
+{
+    if (settings::view_timeout > 0)
+        enable_timeout_after(STATEMENT_TIMEOUT, settings::view_timeout);
+}
+
+void stop_timer()
+{
+    disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
 void fold_feed(FoldedView *view, const spool::Feed &feed)
 {
     Relation definition = table_open(view->query.definition, NoLock);
@@ -121,6 +136,12 @@ ViewResult classify(int sqlstate)
 
 } // namespace
 
+void clean_up()
+{
+    spool::set_feed(nullptr);
+    stop_timer();
+}
+
 ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful)
 {
     ViewOutcome outcome{ViewResult::kFolded, 0, nullptr};
@@ -135,14 +156,17 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
         return outcome; // dropped since it was listed
 
     pg::stop_point("fold_before_view");
+    start_timer();
     if (!careful) {
         fold_feed(view, feed_of(view, collection, i));
+        stop_timer();
         return outcome;
     }
     pg::Failure const failure =
         pg::subtransaction([&] { fold_feed(view, feed_of(view, collection, i)); });
+    stop_timer();
     if (failure.failed) {
-        spool::set_feed(nullptr);
+        clean_up();
         drop_machine(view);
         outcome = {classify(failure.sqlstate), failure.sqlstate, failure.message};
     }

@@ -26,4 +26,7 @@ struct ViewOutcome {
 /// `careful`, errors are caught in a subtransaction and classified; else they are raised.
 ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful);
 
+/// After an ERROR: forgets the feed and the timer of the view whose turn it was.
+void clean_up();
+
 } // namespace pipeline::fold

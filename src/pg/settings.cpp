@@ -10,6 +10,7 @@ constinit int read_own_writes_timeout = 10000;
 constinit bool matrels_writable = false;
 constinit int fold_interval = 2;
 constinit int fold_batch = 16384;
+constinit int view_timeout = 30000;
 constinit int spool_generation_size = 64;
 constinit int idle_exit = 300;
 constinit int fillfactor = 50;
@@ -65,6 +66,13 @@ void define_for_fold_workers()
                             "transaction.",
                             nullptr, &fold_batch, 16384, 256, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB,
                             nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.view_timeout",
+                            "Sets the maximum time that a continuous view may take in one "
+                            "transaction of the fold worker.",
+                            "A view that exceeds it three times in a row is stopped, so that it "
+                            "does not stall the others. A value of 0 turns this off.",
+                            &view_timeout, 30000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
+                            nullptr, nullptr);
     DefineCustomIntVariable("pipelinedb.spool_generation_size",
                             "Sets the size from which on a spool table is replaced by an empty "
                             "one.",

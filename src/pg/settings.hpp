@@ -16,6 +16,7 @@ extern int read_own_writes_timeout; ///< ms; how long such a SELECT waits at mos
 extern bool matrels_writable;       ///< allow DML on the tables behind views
 extern int fold_interval;           ///< ms; pause after a tick that folded little
 extern int fold_batch;              ///< kB of chunks that one tick takes at most
+extern int view_timeout;            ///< ms; the longest turn of a view in a tick, 0 = no limit
 extern int spool_generation_size;   ///< MB; a larger spool table is rotated
 extern int idle_exit;               ///< s; a fold worker idle for so long exits
 extern int fillfactor;              ///< default fillfactor of a view's table
