@@ -48,8 +48,8 @@ bool is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
 {
     uint64 const value = U64FromFullTransactionId(xid);
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        bool const is_blocked = consumer->retry_at != 0 && kind == spool::WaitKind::kXid;
-        if (consumer->id != InvalidOid && (is_blocked || !has_running_view(consumer)))
+        bool const is_excused = kind == spool::WaitKind::kXid && is_stuck(consumer);
+        if (consumer->id != InvalidOid && (is_excused || !has_running_view(consumer)))
             continue;
         const spool::XidSet &folded = consumer->progress.folded;
         if (kind == spool::WaitKind::kXid ? !folded.contains(value)

@@ -105,6 +105,29 @@ void refresh_views(const List *queries)
     the_state.views = fresh;
 }
 
+bool is_listed(const List *queries, Oid view)
+{
+    for (auto *query : pg::each<view::ContinuousQuery>(queries))
+        if (query->view == view)
+            return true;
+    return false;
+}
+
+/// A tick that could not lock the matrel of a view which was being dropped has given it a row
+/// of its own. `queries` was read after `stored`: a view whose row is there and which is not
+/// listed is gone.
+List *without_orphans(const List *stored, const List *queries)
+{
+    List *rest = NIL;
+    for (auto *row : pg::each<spool::StoredProgress>(stored)) {
+        if (row->consumer == InvalidOid || is_listed(queries, row->consumer))
+            rest = lappend(rest, row);
+        else
+            spool::delete_progress(row->consumer);
+    }
+    return rest;
+}
+
 } // namespace
 
 FoldState &state()
@@ -128,8 +151,9 @@ bool refresh_state()
         return false;
     // Set first: a message that comes while we read makes us read again.
     the_state.valid = true;
-    List *const stored = spool::list_progress();
+    List *stored = spool::list_progress();
     List *const queries = view::list_queries();
+    stored = without_orphans(stored, queries);
     pg::in_context(the_state.context, [&] {
         refresh_consumers(stored);
         refresh_views(queries);
@@ -195,6 +219,11 @@ bool has_running_view(const Consumer *consumer)
         if (view->consumer == consumer && view->runs())
             return true;
     return false;
+}
+
+bool is_stuck(const Consumer *consumer)
+{
+    return consumer->retry_at != 0 && consumer->retry_delay > 100;
 }
 
 } // namespace pipeline::fold

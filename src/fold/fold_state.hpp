@@ -109,4 +109,7 @@ void drop_survey(Consumer *consumer);
 bool is_wanted(const Consumer *consumer, Oid stream);
 bool has_running_view(const Consumer *consumer);
 
+/// Set aside for longer than a passing lock: nobody waits for it to see his own rows.
+bool is_stuck(const Consumer *consumer);
+
 } // namespace pipeline::fold

@@ -89,11 +89,15 @@ void detach(Tick *tick, const FoldedView *view)
     tick->catalog_changed = true;
 }
 
-/// Retries come after 100 ms, doubling up to 30 s; a lock is looked at again after 1 s at most.
+/// Errors are retried after 100 ms, doubling up to 30 s. A lock is looked at again after 1 ms,
+/// doubling up to 1 s: a session that commits CREATE VIEW holds its locks a moment longer than
+/// its transaction runs.
 void postpone(Consumer *consumer, ViewResult result)
 {
-    int const longest = result == ViewResult::kBlocked ? 1000 : 30000;
-    consumer->retry_delay = std::min(std::max(100, consumer->retry_delay * 2), longest);
+    bool const is_blocked = result == ViewResult::kBlocked;
+    int const shortest = is_blocked ? 1 : 100;
+    int const longest = is_blocked ? 1000 : 30000;
+    consumer->retry_delay = std::clamp(consumer->retry_delay * 2, shortest, longest);
     consumer->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
 }
 

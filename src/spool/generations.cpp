@@ -26,7 +26,8 @@ constinit Cache cache{};
 
 void forget_on_message(Datum, Oid relid)
 {
-    if (relid == InvalidOid || relid == cache.catalog)
+    // A message of the table itself: it was dropped with the extension.
+    if (relid == InvalidOid || relid == cache.catalog || relid == cache.current)
         cache.valid = false;
 }
 
@@ -59,6 +60,8 @@ void read_current()
     list_free_deep(generations);
 }
 
+[[maybe_unused]] bool is_newest(Oid relid);
+
 int compare_ordinal(const ListCell *a, const ListCell *b)
 {
     int64 const left = static_cast<const Generation *>(lfirst(a))->ordinal;
@@ -89,6 +92,16 @@ List *list_generations()
     return result;
 }
 
+namespace {
+
+/// Chunks in an older generation than the one that the fold worker expects are lost.
+bool is_newest(Oid relid)
+{
+    return static_cast<const Generation *>(llast(list_generations()))->relid == relid;
+}
+
+} // namespace
+
 Relation open_current_generation()
 {
     for (;;) {
@@ -99,8 +112,10 @@ Relation open_current_generation()
         // releases its locks, so a cache that is still valid now names the generation that
         // the fold worker expects to be written, and cannot be emptied before we commit.
         Relation rel = table_open(relid, RowExclusiveLock);
-        if (cache.valid && cache.current == relid)
+        if (cache.valid && cache.current == relid) {
+            Assert(is_newest(relid));
             return rel;
+        }
         table_close(rel, RowExclusiveLock);
     }
 }

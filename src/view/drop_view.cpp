@@ -7,6 +7,7 @@
 
 #include "pg/list.hpp"
 #include "spool/progress.hpp"
+#include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
 
 extern "C" {
@@ -163,9 +164,13 @@ void install_drop_hook()
 
 void handle_drop(pg::UtilityCall &call, pg::UtilityNext next)
 {
-    if (names_extension(reinterpret_cast<DropStmt *>(call.statement->utilityStmt)))
+    bool const drops_extension =
+        names_extension(reinterpret_cast<DropStmt *>(call.statement->utilityStmt));
+    if (drops_extension)
         remember_all();
     next(call);
+    if (drops_extension)
+        spool::wake_worker_at_commit(); // it looks, and leaves
 }
 
 void handle_drop_owned(pg::UtilityCall &call, pg::UtilityNext next)
