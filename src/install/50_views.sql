@@ -3,14 +3,6 @@ CREATE FUNCTION pipelinedb.guard_matrel() RETURNS trigger
     AS 'MODULE_PATHNAME', 'pipeline_guard_matrel' LANGUAGE C;
 COMMENT ON FUNCTION pipelinedb.guard_matrel() IS 'refuses changes to the table behind a continuous view, unless pipelinedb.matrels_writable is on';
 
-CREATE FUNCTION pipelinedb.stream_fdw_validator(options text[], catalog oid) RETURNS void
-    AS 'MODULE_PATHNAME', 'pipeline_stream_fdw_validator' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pipelinedb.stream_fdw_validator(text[], oid) IS 'streams have no options; says so if the library was not loaded at server start';
--- ALTER warns about options that might become invalid; there are none.
-SET LOCAL client_min_messages = error;
-ALTER FOREIGN DATA WRAPPER stream_fdw VALIDATOR pipelinedb.stream_fdw_validator;
-SET LOCAL client_min_messages = warning;
-
 CREATE FUNCTION pipelinedb.activate(name text) RETURNS bool
     AS 'MODULE_PATHNAME', 'pipeline_activate' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pipelinedb.activate(text) IS 'lets a paused or failed continuous view fold again; true if its state changed';

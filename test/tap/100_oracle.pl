@@ -213,9 +213,10 @@ compare_all('a backlog in pieces');
 
 # A fold worker that waits after its first piece shows a part of one COPY.
 my $before = $node->safe_psql('postgres', $rows_in_view);
-$held = hold_worker($node, 'fold_committed');
+$held = hold_worker($node, 'fold_before_snapshot', 'fold_committed');
 my (undef, @errors) = run_script($node, big_copy(10_000), role => 'writer');
 is("@errors", '', 'a COPY of 10,000 rows');
+move_worker($held, 'fold_committed');
 ok($node->poll_query_until('postgres',
     "SELECT n > $before AND n < $before + 10000 FROM work.s_no_key"),
     'one transaction becomes visible in pieces');

@@ -200,7 +200,7 @@ our @queries = (
         avg(i4) + sum(i4) AS b, avg(i4) AS a2, avg(f8) AS f_f, var_pop(f8) AS v_f, sum(f8) AS s_f
         FROM SOURCE' ],
     [ over_inputs => 'SELECT i2, sum(i4::int8 * 2 + coalesce(i2, 0)) AS a, sum(length(t)) AS b,
-        count(nullif(i4 % 5, 0)) AS c, max(ts - \'2023-03-12\') AS d, sum(length(wide)) AS w,
+        count(nullif(i4 % 5, 0)) AS c, max(ts - \'2023-03-12\') FILTER (WHERE isfinite(ts)) AS d, sum(length(wide)) AS w,
         sum(extract(hour FROM ts)) FILTER (WHERE isfinite(ts)) AS h FROM SOURCE GROUP BY i2' ],
 
     # aggregates of users

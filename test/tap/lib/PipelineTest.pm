@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node wait_folded fold_worker_pid set_server views_are_active
-    hold_worker release_worker run_scripts run_script);
+    hold_worker move_worker release_worker run_scripts run_script);
 
 # A started server whose database "postgres" has the extension. The keys of %conf are settings.
 sub new_node {
@@ -57,20 +57,32 @@ sub views_are_active {
         WHERE state <> 'active'"), '', $name // 'no view has failed');
 }
 
-# Stops the fold worker of database postgres at the stop point; returns what release_worker()
-# needs. The worker stands there as soon as this returns, if $node has something to fold.
+# Lets the fold worker of database postgres stop at $point, as soon as there is something to
+# fold; returns what move_worker() and release_worker() need. A worker that comes to one of
+# @later passes until move_worker() goes there.
 sub hold_worker {
-    my ($node, $point) = @_;
+    my ($node, $point, @later) = @_;
     my $holder = $node->background_psql('postgres');
     $holder->query_safe("SELECT pg_advisory_lock(1346981957, hashtext('$point'))");
-    set_server($node, 'pipelinedb.stop_points' => "$point:wait");
-    return [ $node, $holder ];
+    set_server($node, 'pipelinedb.stop_points' => join(', ', map { "$_:wait" } $point, @later));
+    return { node => $node, holder => $holder, point => $point };
+}
+
+# Lets a worker that stands at one point run to another one.
+sub move_worker {
+    my ($held, $point) = @_;
+    $held->{node}->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_locks
+        WHERE locktype = 'advisory' AND NOT granted AND classid = 1346981957")
+        or die "no fold worker stops at $held->{point}";
+    $held->{holder}->query_safe("SELECT pg_advisory_lock(1346981957, hashtext('$point')),
+        pg_advisory_unlock(1346981957, hashtext('$held->{point}'))");
+    $held->{point} = $point;
 }
 
 sub release_worker {
-    my ($node, $holder) = @{ $_[0] };
-    set_server($node, 'pipelinedb.stop_points' => '');
-    $holder->quit;
+    my ($held) = @_;
+    set_server($held->{node}, 'pipelinedb.stop_points' => '');
+    $held->{holder}->quit;
 }
 
 # Runs scripts by as many psql at the same time, errors included. Returns for each of them
