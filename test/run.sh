@@ -109,7 +109,9 @@ run_pg_regress() {
     title "$kind"
     build || { count "$kind" 0 1 "the module does not build"; return; }
     folder "$WORK/$kind"
-    user timeout 1800 "$program" --bindir="$BINDIR" --outputdir="$WORK/$kind" \
+    # A step of an isolation test that hangs is given up after a minute, not after five.
+    user PGISOLATIONTIMEOUT=60 timeout 1800 "$program" \
+        --bindir="$BINDIR" --outputdir="$WORK/$kind" \
         --temp-instance="$WORK/$kind/instance" --temp-config="$WORK/server.conf" \
         --load-extension=pipeline_ext --dbname=contrib_regression "$@" >"$log" 2>&1 || status=$?
     good=$(grep -cE '^(test | {5})[^ ]+ +\.\.\. ok|^ok [0-9]+' "$log")

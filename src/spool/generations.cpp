@@ -8,6 +8,7 @@ extern "C" {
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 }
 
 namespace pipeline::spool {
@@ -125,12 +126,15 @@ Relation open_current_generation()
 static void create_generation(int32 id)
 {
     char command[256];
+    // spi.c: _SPI_execute_plan refuses a statement that writes without one.
+    PushActiveSnapshot(GetTransactionSnapshot());
     if (SPI_connect() != SPI_OK_CONNECT)
         elog(ERROR, "SPI_connect failed");
     snprintf(command, sizeof(command), "SELECT pipelinedb.create_generation(%d)", id);
     if (SPI_execute(command, false, 0) != SPI_OK_SELECT)
         elog(ERROR, "could not create spool generation %d", id);
     SPI_finish();
+    PopActiveSnapshot();
 }
 
 void rotate_to(int32 id)

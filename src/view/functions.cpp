@@ -88,11 +88,13 @@ PG_FUNCTION_INFO_V1(pipeline_guard_matrel);
 
 Datum pipeline_activate(PG_FUNCTION_ARGS)
 {
+    PreventCommandIfReadOnly("pipelinedb.activate()");
     PG_RETURN_BOOL(pipeline::view::change_state(PG_GETARG_TEXT_PP(0), true));
 }
 
 Datum pipeline_deactivate(PG_FUNCTION_ARGS)
 {
+    PreventCommandIfReadOnly("pipelinedb.deactivate()");
     PG_RETURN_BOOL(pipeline::view::change_state(PG_GETARG_TEXT_PP(0), false));
 }
 

@@ -105,9 +105,9 @@ my %pushed = (others => 0);
 sub push_on {
     my ($writers, $times) = @_;
     my @runs;
-    my $script = $push x $times;
+    my @scripts = ($push x $times) x $writers; # each psql eats its own
     push @runs, IPC::Run::start([ $node->installed_command('psql'), '-XqAt', '-v',
-        'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$script) for 1 .. $writers;
+        'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$_) for @scripts;
     my $good = grep { $_->finish } @runs;
     $pushed{others} += 40 * $times * $good;
     return $good;
@@ -190,7 +190,7 @@ sub step {
     $holder->query_safe("SELECT pg_advisory_unlock(1346981957, hashtext('fold_committed'))");
     $holder->query_safe("SELECT pg_advisory_lock(1346981957, hashtext('fold_committed'))");
     # The next tick needs a reason if the worker has just gone to sleep.
-    sql("INSERT INTO events VALUES (0, 0, 0, '')");
+    sql("INSERT INTO seen VALUES ('step')");
     held_at($node, 'fold_committed') or die 'the fold worker does not come';
 }
 

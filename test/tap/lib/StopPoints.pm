@@ -83,7 +83,9 @@ sub kill_hard {
 sub bring_back {
     my ($node) = @_;
     $node->start unless defined $node->{_pid};
-    wait_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }) // die 'the server is not back';
+    # A psql that is refused may be gone before its input is written: then psql() dies.
+    wait_until(sub { (eval { $node->psql('postgres', 'SELECT 1') } // 1) == 0 })
+      // die 'the server is not back';
 }
 
 sub spool_bytes {
