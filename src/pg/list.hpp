@@ -7,15 +7,24 @@
 
 namespace pipeline::pg {
 
-/// Iterates over a List of pointers: `for (auto *entry : pg::each<TargetEntry>(tlist))`.
-template <typename T> class each {
+template <typename T> T *cell_pointer(const ListCell *cell)
+{
+    return static_cast<T *>(cell->ptr_value);
+}
+
+inline Oid cell_oid(const ListCell *cell)
+{
+    return cell->oid_value;
+}
+
+template <typename Value, Value (*get)(const ListCell *)> class ListView {
   public:
-    explicit each(const ::List *list) : list_(list) {}
+    explicit ListView(const ::List *list) : list_(list) {}
 
     class iterator {
       public:
         explicit iterator(const ListCell *cell) : cell_(cell) {}
-        T *operator*() const { return static_cast<T *>(cell_->ptr_value); }
+        Value operator*() const { return get(cell_); }
         iterator &operator++()
         {
             ++cell_;
@@ -36,35 +45,11 @@ template <typename T> class each {
   private:
     const ::List *list_;
 };
+
+/// Iterates over a List of pointers: `for (auto *entry : pg::each<TargetEntry>(tlist))`.
+template <typename T> using each = ListView<T *, cell_pointer<T>>;
 
 /// The same for a List of OIDs.
-class each_oid {
-  public:
-    explicit each_oid(const ::List *list) : list_(list) {}
-
-    class iterator {
-      public:
-        explicit iterator(const ListCell *cell) : cell_(cell) {}
-        Oid operator*() const { return cell_->oid_value; }
-        iterator &operator++()
-        {
-            ++cell_;
-            return *this;
-        }
-        bool operator!=(const iterator &other) const { return cell_ != other.cell_; }
-
-      private:
-        const ListCell *cell_;
-    };
-
-    iterator begin() const { return iterator(list_ != NIL ? list_->elements : nullptr); }
-    iterator end() const
-    {
-        return iterator(list_ != NIL ? list_->elements + list_->length : nullptr);
-    }
-
-  private:
-    const ::List *list_;
-};
+using each_oid = ListView<Oid, cell_oid>;
 
 } // namespace pipeline::pg

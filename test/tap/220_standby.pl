@@ -218,13 +218,18 @@ $node->safe_psql('postgres', "SELECT pipelinedb.deactivate('later');
     CREATE FOREIGN TABLE bulk (k int) SERVER pipelinedb;
     CREATE VIEW bulk_view AS SELECT count(*) AS n, sum(k) AS s FROM bulk");
 
-# The worker stands just before the commit of the second piece of a large transaction.
+# The worker stands just before the commit of a later piece of a large transaction. A tick for
+# something else may come before.
 my $held = hold_worker($node, 'fold_before_progress', 'fold_committed');
 $node->safe_psql('postgres', 'INSERT INTO bulk SELECT generate_series(1, 300000)');
-move_worker($held, 'fold_committed');
-move_worker($held, 'fold_before_progress');
-ok(held_at($node, 'fold_before_progress'), 'the fold worker stands in a large transaction');
-my ($n) = split /\|/, $node->safe_psql('postgres', 'SELECT * FROM bulk_view');
+my $n;
+for (1 .. 3) {
+    move_worker($held, 'fold_committed');
+    move_worker($held, 'fold_before_progress');
+    ok(held_at($node, 'fold_before_progress'), 'the fold worker stands before a commit');
+    ($n) = split /\|/, $node->safe_psql('postgres', 'SELECT * FROM bulk_view');
+    last if $n > 0;
+}
 cmp_ok($n, '>', 0, "a part of it is folded ($n rows)");
 cmp_ok($n, '<', 300000, 'another part is not');
 
