@@ -45,7 +45,9 @@ CREATE VIEW many AS
 SELECT attname, format_type(atttypid, atttypmod), collname FROM pg_attribute
     LEFT JOIN pg_collation c ON c.oid = attcollation
     WHERE attrelid = 'many'::regclass ORDER BY attnum;
-SELECT attname, format_type(atttypid, atttypmod), collname FROM pg_attribute
+-- avg(interval) has a state of type interval[] up to 16, an internal one since.
+SELECT attname, replace(format_type(atttypid, atttypmod), 'interval[]', 'pipelinedb.aggregate_state')
+    AS format_type, collname FROM pg_attribute
     LEFT JOIN pg_collation c ON c.oid = attcollation
     WHERE attrelid = 'many_mrel'::regclass AND attnum > 0 ORDER BY attnum;
 CREATE VIEW only_keys AS SELECT a AS xmin, b AS "_0" FROM s GROUP BY a, b, n;

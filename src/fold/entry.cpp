@@ -236,6 +236,7 @@ void run_worker()
         if (idle && pace.spool_clean &&
             elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
             return;
+        pgstat_report_stat(true); // autovacuum decides by these numbers
         pgstat_report_activity(STATE_IDLE, nullptr);
         wait_ms(sleep_time(pace, now), true);
     }

@@ -246,6 +246,13 @@ void fire_constraints_at_once()
     AfterTriggerSetState(statement);
 }
 
+void remember_latest()
+{
+    if (latest.xip != nullptr)
+        pfree(latest.xip);
+    latest = spool::xid_set_of(GetActiveSnapshot(), state().context);
+}
+
 void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
 {
     SetCurrentStatementStartTimestamp();
@@ -264,7 +271,8 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
     PushActiveSnapshot(GetTransactionSnapshot());
     pg::stop_point("fold_after_snapshot");
     MemoryContextSwitchTo(context);
-    latest = spool::xid_set_of(GetActiveSnapshot(), context);
+    if (id == InvalidOid)
+        remember_latest();
 
     // The server sends a transaction's messages before it releases its locks (xact.c:
     // CommitTransaction): a row of a writer that saw the view is preceded by its message.
@@ -299,6 +307,7 @@ TickOutcome run_tick(Oid id)
     TickOutcome outcome{};
     MemoryContext const context =
         AllocSetContextCreate(state().context, "tick", ALLOCSET_DEFAULT_SIZES);
+    MemoryContextSwitchTo(context); // a Failure's strings go there
     pg::Failure const failure = pg::top_level([&] { run_transaction(id, context, &outcome); });
     MemoryContextSwitchTo(TopMemoryContext);
     Consumer *const consumer = find_consumer(id);
@@ -315,10 +324,7 @@ TickOutcome run_tick(Oid id)
     }
     if (consumer != nullptr)
         consumer->careful = failure.failed;
-    static constinit MemoryContext former = nullptr;
-    if (former != nullptr)
-        MemoryContextDelete(former);
-    former = context; // latest_set() lives there until the next tick
+    MemoryContextDelete(context);
     pgstat_report_stat(false);
     return outcome;
 }

@@ -20,7 +20,7 @@ struct TickOutcome {
 /// A tick for the consumer `id`. The shared one takes along views that can rejoin it.
 TickOutcome run_tick(Oid id);
 
-/// The latest set that a tick of this worker has taken (valid until the next one).
+/// What the last tick of the shared consumer saw as committed (valid until the next one).
 const spool::XidSet &latest_set();
 
 } // namespace pipeline::fold

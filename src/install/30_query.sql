@@ -24,3 +24,6 @@ COMMENT ON COLUMN pipelinedb.query.active IS 'false after pipelinedb.deactivate(
 COMMENT ON COLUMN pipelinedb.query.sqlstate IS 'the error that stopped the view, NULL while it folds';
 COMMENT ON COLUMN pipelinedb.query.message IS 'its message';
 COMMENT ON COLUMN pipelinedb.query.failed_at IS 'when it stopped';
+CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.query
+    FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
+ALTER TABLE pipelinedb.query ENABLE REPLICA TRIGGER drop_replicated;

@@ -297,7 +297,7 @@ sql('postgres', "$LedgerWriters::stream;
     CREATE VIEW per_writer AS $LedgerWriters::per_writer;
     CREATE VIEW total AS $LedgerWriters::total;");
 my $ledger = LedgerWriters->new($node);
-$ledger->start(3, 3000);
+$ledger->start(3, 2000);
 ok($node->poll_query_until('postgres', 'SELECT coalesce(sum(n), 0) > 500 FROM total'), 'rows are folded');
 $dump = dump_to('postgres', 'live.sql');
 $ledger->finish;
@@ -378,8 +378,10 @@ sql('drops', "BEGIN; DROP VIEW app.v1 CASCADE; DROP FOREIGN TABLE app.st CASCADE
 sql('drops', rows_from(1, 50));
 wait_folded($node, 'drops');
 is(sql('drops', 'SELECT * FROM app.v2'), '100', 'a DROP that is rolled back changes nothing');
-sql('drops', 'DROP FOREIGN TABLE app.st, "other schema"."Odd Stream" CASCADE;
-    DROP SCHEMA app CASCADE; DROP SCHEMA "other schema"; DROP FUNCTION public.one()');
+sql('drops', 'DROP FOREIGN TABLE app.st, "other schema"."Odd Stream" CASCADE');
+is(sql('drops', "SELECT count(*) FROM pg_class WHERE relnamespace = 'app'::regnamespace"), '0',
+    'DROP FOREIGN TABLE CASCADE takes the views along');
+sql('drops', 'DROP SCHEMA app CASCADE; DROP SCHEMA "other schema"; DROP FUNCTION public.one()');
 wait_folded($node, 'drops');
 is(settled_counts('drops'), $installed, 'DROP FOREIGN TABLE CASCADE leaves nothing');
 
