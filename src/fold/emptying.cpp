@@ -4,6 +4,7 @@
 #include "pg/compat.hpp"
 #include "pg/guard.hpp"
 #include "pg/list.hpp"
+#include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "pg/stop_points.hpp"
 #include "spool/generations.hpp"
@@ -13,6 +14,7 @@ extern "C" {
 #include "access/multixact.h"
 #include "access/transam.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "catalog/heap.h"
 #include "catalog/index.h"
 #include "catalog/pg_extension.h"
@@ -155,11 +157,34 @@ void cut(Relation rel)
     }
 }
 
+/// Where the next record goes is behind the header of a fresh page, up to which nothing can be
+/// flushed yet (xlog.c: XLogFlush, "xlog flush request is not satisfied").
+XLogRecPtr end_of_wal()
+{
+    XLogRecPtr const next = GetXLogInsertRecPtr();
+    auto const in_segment = static_cast<uint32>(next % static_cast<uint64>(wal_segment_size));
+    auto const in_page = static_cast<uint32>(next % XLOG_BLCKSZ);
+    bool const after_header = in_segment == SizeOfXLogLongPHD ||
+                              (in_segment > XLOG_BLCKSZ && in_page == SizeOfXLogShortPHD);
+    return after_header ? next - in_page : next;
+}
+
+/// The generation's TOAST table too, which heap_truncate_one_rel would wait for.
+bool lock_generation(Oid relid)
+{
+    if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+        return false;
+    Relation rel = table_open(relid, NoLock);
+    Oid const toast = rel->rd_rel->reltoastrelid;
+    table_close(rel, NoLock);
+    return !OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock);
+}
+
 /// One generation, in a transaction of its own. True if it was emptied.
 bool empty_generation(const spool::Generation &generation)
 {
     pg::stop_point("empty_before_lock");
-    if (!ConditionalLockRelationOid(generation.relid, AccessExclusiveLock) || !lock_emptying())
+    if (!lock_generation(generation.relid) || !lock_emptying())
         return false;
     pg::stop_point("empty_locked");
     // Views that committed up to now must be in the list; later ones wait for our lock.
@@ -170,7 +195,7 @@ bool empty_generation(const spool::Generation &generation)
     // Progress is committed asynchronously. RelationTruncate flushes its own record in some
     // minors only under conditions, so this does not rest on it: if the cut survives a crash,
     // so does every progress before it.
-    XLogFlush(GetXLogInsertRecPtr());
+    XLogFlush(end_of_wal());
     pg::stop_point("empty_before_truncate");
     Relation rel = table_open(generation.relid, NoLock);
     cut(rel);
@@ -189,7 +214,6 @@ template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
         fn();
         CommitTransactionCommand();
     });
-    MemoryContextSwitchTo(TopMemoryContext);
     if (failure.failed) {
         spool::forget_marks();
         forget_state();
@@ -230,7 +254,7 @@ void look_around(bool idle, Plan *plan)
 
 } // namespace
 
-bool tend_generations(bool idle)
+static bool tend(bool idle)
 {
     Plan plan{};
     if (!run_transaction("look at the spool", [&] { look_around(idle, &plan); }))
@@ -255,6 +279,15 @@ bool tend_generations(bool idle)
             left = true;
     }
     return left || plan.rotate;
+}
+
+bool tend_generations(bool idle)
+{
+    MemoryContext const context =
+        AllocSetContextCreate(TopMemoryContext, "tending the spool", ALLOCSET_DEFAULT_SIZES);
+    bool const left = pg::in_context(context, [&] { return tend(idle); });
+    MemoryContextDelete(context);
+    return left;
 }
 
 } // namespace pipeline::fold

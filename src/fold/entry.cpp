@@ -77,6 +77,7 @@ struct RoundOutcome {
     bool left_behind;
     bool failed;
     bool extension_is_gone;
+    bool consumers_changed;
 };
 
 void add(RoundOutcome *round, const TickOutcome &tick)
@@ -85,6 +86,7 @@ void add(RoundOutcome *round, const TickOutcome &tick)
     round->left_behind |= tick.left_behind;
     round->failed |= tick.failed;
     round->extension_is_gone |= tick.extension_is_gone;
+    round->consumers_changed |= tick.consumers_changed;
 }
 
 bool is_laggard_due(const Consumer *consumer, TimestampTz now)
@@ -191,7 +193,7 @@ void take_interrupts()
 
 } // namespace
 
-void run_worker()
+std::uint64_t run_worker()
 {
     init_state();
     spool::install_reader();
@@ -202,13 +204,15 @@ void run_worker()
 
     for (;;) {
         ResetLatch(MyLatch);
+        uint64 const wakes = spool::count_wakes();
         take_interrupts();
         pgstat_report_activity(STATE_RUNNING, "folding");
         spool::note_requests();
         RoundOutcome const round = run_round();
         if (round.extension_is_gone)
-            return;
-        if (!round.failed)
+            return wakes;
+        // Until the list of consumers is read again, one that was set aside is not in it.
+        if (!round.failed && !round.consumers_changed)
             spool::answer_waiters(is_folded, nullptr);
         pace.failures = round.failed ? pace.failures + 1 : 0;
 
@@ -232,10 +236,12 @@ void run_worker()
         now = GetCurrentTimestamp();
         bool const idle = !spool::has_waiters() && next_retry(now) < 0;
         if (idle && spool::slots_are_short())
-            return; // another database waits for a process
+            return wakes; // another database waits for a process
         if (idle && pace.spool_clean &&
             elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
-            return;
+            return wakes;
+        if (round.consumers_changed || spool::count_wakes() != wakes)
+            continue;
         pgstat_report_stat(true); // autovacuum decides by these numbers
         pgstat_report_activity(STATE_IDLE, nullptr);
         wait_ms(sleep_time(pace, now), true);

@@ -4,11 +4,13 @@
 // spool/rendezvous. Invariant: an idle worker holds no transaction and uses no CPU.
 #pragma once
 
+#include <cstdint>
+
 namespace pipeline::fold {
 
 /// Folds this database until there is nothing to do for pipelinedb.idle_exit or the extension
 /// is gone. The caller has connected, attached to the rendezvous and forced the session
-/// settings.
-void run_worker();
+/// settings. Returns how many wake-ups (spool::count_wakes) had been seen by then.
+std::uint64_t run_worker();
 
 } // namespace pipeline::fold

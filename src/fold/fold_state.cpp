@@ -114,8 +114,7 @@ bool is_listed(const List *queries, Oid view)
 }
 
 /// A tick that could not lock the matrel of a view which was being dropped has given it a row
-/// of its own. `queries` was read after `stored`: a view whose row is there and which is not
-/// listed is gone.
+/// of its own.
 List *without_orphans(const List *stored, const List *queries)
 {
     List *rest = NIL;
@@ -151,8 +150,12 @@ bool refresh_state()
         return false;
     // Set first: a message that comes while we read makes us read again.
     the_state.valid = true;
-    List *stored = spool::list_progress();
-    List *const queries = view::list_queries();
+    // With one snapshot for both: a view that is listed without its own row would be taken for
+    // one of the shared consumer.
+    Snapshot const snapshot = RegisterSnapshot(GetLatestSnapshot());
+    List *stored = spool::list_progress(snapshot);
+    List *const queries = view::list_queries(snapshot);
+    UnregisterSnapshot(snapshot);
     stored = without_orphans(stored, queries);
     pg::in_context(the_state.context, [&] {
         refresh_consumers(stored);
@@ -203,6 +206,23 @@ void drop_survey(Consumer *consumer)
     if (consumer->survey != nullptr)
         MemoryContextDelete(consumer->survey->context);
     consumer->survey = nullptr;
+}
+
+FoldedView *view_of(const Consumer *consumer)
+{
+    return find_view(consumer->id);
+}
+
+void drop_stale_positions()
+{
+    uint64 const epoch = spool::layout_epoch();
+    if (the_state.layout_epoch == epoch)
+        return;
+    the_state.layout_epoch = epoch;
+    for (auto *consumer : pg::each<Consumer>(the_state.consumers)) {
+        drop_survey(consumer);
+        consumer->nhints = 0;
+    }
 }
 
 bool is_wanted(const Consumer *consumer, Oid stream)

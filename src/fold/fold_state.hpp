@@ -33,6 +33,7 @@ struct FoldedView {
     view::ContinuousQuery query;
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr
+    bool troubled;        ///< it failed or was blocked: folded alone until that goes well
 
     bool runs() const { return query.active && !query.failed; }
 };
@@ -71,10 +72,9 @@ struct Consumer {
     Survey *survey; ///< nullptr unless a backlog is being worked off
     BigHint hints[kMaxBig];
     int nhints;
-    bool careful;         ///< the next tick isolates each view in a subtransaction
     bool must_catch_up;   ///< too far behind to be folded together with the shared consumer
     TimestampTz retry_at; ///< 0 = now
-    int timeouts;         ///< in a row, of its view
+    int strikes;          ///< failures in a row of a kind that is forgiven only so often
     int retry_delay;      ///< ms, of the last failure
 };
 
@@ -82,6 +82,8 @@ struct FoldState {
     MemoryContext context; ///< of the lists; lives as long as the worker
     List *consumers;       ///< Consumer *, the shared one first
     List *views;           ///< FoldedView *
+    FoldedView *at_work;   ///< whose turn it is: it gets the blame for an ERROR
+    uint64 layout_epoch;   ///< of the positions in surveys and hints
     bool valid;            ///< false: read the catalog before the next tick
 };
 
@@ -89,6 +91,9 @@ FoldState &state();
 
 /// Registers the relcache callback and makes the contexts. Once per worker.
 void init_state();
+
+/// Surveys and hints whose positions may be wrong (spool::layout_epoch) are dropped.
+void drop_stale_positions();
 
 /// Brings the lists up to date with the catalog, in the current transaction and after its
 /// snapshot was taken: a view whose CREATE committed before a row did is then listed.
@@ -104,6 +109,9 @@ Consumer *shared_consumer();
 void set_progress(Consumer *consumer, const spool::Progress &progress);
 
 void drop_survey(Consumer *consumer);
+
+/// The view whose own consumer this is; nullptr for the shared one.
+FoldedView *view_of(const Consumer *consumer);
 
 /// True if a running view of the consumer reads `stream`.
 bool is_wanted(const Consumer *consumer, Oid stream);

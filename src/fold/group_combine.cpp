@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "catalog/pg_aggregate.h"
+#include "parser/parse_agg.h"
 #include "utils/datum.h"
 }
 
@@ -69,6 +70,10 @@ NullableDatum store(CombineColumn &column, const CombineEnvironment &environment
 {
     if (!is_serialized(column) || state.isnull)
         return state;
+    // Of two NULL states the server's own combine functions make a null pointer that is no SQL
+    // NULL (numeric.c: numeric_combine); nodeAgg.c hands it to no serial function either.
+    if (DatumGetPointer(state.value) == nullptr)
+        return null_datum();
     NullableDatum bytes =
         call(&column.serial, column.collation, environment, 1, state, null_datum());
     if (!bytes.isnull)
@@ -95,6 +100,15 @@ void init_combine_column(CombineColumn *column, const Aggref *aggref, MemoryCont
     column->form = view::state_form_of(aggref);
     column->collation = aggref->inputcollid;
     fmgr_info_cxt(column->form.combinefn, &column->combine, context);
+    // As nodeAgg.c:build_pertrans_for_aggref: a polymorphic function asks for its actual types.
+    pg::in_context(context, [&] {
+        Expr *expr;
+        Oid input = column->form.transtype;
+        build_aggregate_transfn_expr(&input, 1, 0, false, column->form.transtype,
+                                     aggref->inputcollid, column->form.combinefn, InvalidOid, &expr,
+                                     nullptr);
+        fmgr_info_set_expr(reinterpret_cast<Node *>(expr), &column->combine);
+    });
     if (is_serialized(*column)) {
         fmgr_info_cxt(column->form.serialfn, &column->serial, context);
         fmgr_info_cxt(column->form.deserialfn, &column->deserial, context);

@@ -23,6 +23,7 @@ struct GroupWriter {
     TupleTableSlot *stored;  ///< the group's row as it is
     TupleTableSlot *changed; ///< and as it will be
     MemoryContext scratch;   ///< reset after each group
+    MemoryContext context;   ///< lives as long as the scans
     Relation index;          ///< nullptr for a view of a single row
     IndexScanDesc index_scan;
     TableScanDesc table_scan;
@@ -191,6 +192,7 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine)
     refuse_triggers(matrel);
     auto *writer = static_cast<GroupWriter *>(palloc0(sizeof(GroupWriter)));
     writer->matrel = matrel;
+    writer->context = CurrentMemoryContext;
     writer->machine = machine;
     writer->index = index;
     writer->scratch =
@@ -218,7 +220,7 @@ void write_group(TupleTableSlot *group, void *arg)
     slot_getallattrs(group);
     // Not in the scratch context: the scan keeps what it allocates on the way (nbtree.c:
     // btgettuple, killedItems).
-    bool const found = find_stored(writer, group);
+    bool const found = pg::in_context(writer->context, [&] { return find_stored(writer, group); });
     pg::in_context(writer->scratch, [&] {
         ExecClearTuple(writer->changed);
         if (found) {

@@ -1,11 +1,11 @@
 #include "fold/tick.hpp"
 
 #include "fold/collect.hpp"
+#include "fold/setback.hpp"
 #include "fold/view_fold.hpp"
-#include "fold/view_machine.hpp"
 #include "pg/guard.hpp"
 #include "pg/list.hpp"
-#include "pg/settings.hpp"
+#include "pg/scope.hpp"
 #include "pg/stop_points.hpp"
 #include "spool/progress_store.hpp"
 #include "spool/rendezvous.hpp"
@@ -14,6 +14,7 @@
 extern "C" {
 #include "commands/trigger.h"
 #include "pgstat.h"
+#include "storage/lock.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 }
@@ -22,9 +23,6 @@ extern "C" {
 
 namespace pipeline::fold {
 namespace {
-
-/// A view is stopped after so many timeouts in a row, not counting the one in the shared tick.
-constexpr int kMaxTimeouts = 2;
 
 constinit spool::XidSet latest{};
 
@@ -50,121 +48,87 @@ bool is_due(const Consumer *consumer)
     return consumer->retry_at == 0 || GetCurrentTimestamp() >= consumer->retry_at;
 }
 
+/// A consumer can be folded up to `live` only if it is not ahead of it: a view that was created
+/// after the tick's snapshot may have started with transactions that this one does not see.
+bool is_behind(const Consumer *consumer, const spool::XidSet &live)
+{
+    return spool::first_new(live, consumer->progress.folded) == spool::kNoXid;
+}
+
+bool can_come_along(const Consumer *consumer, const spool::XidSet &live)
+{
+    const FoldedView *const view = view_of(consumer);
+    return view != nullptr && view->runs() && !view->troubled && !consumer->must_catch_up &&
+           consumer->progress.nbig == 0 && consumer->survey == nullptr && is_due(consumer) &&
+           is_behind(consumer, live) && lock_relations(view->query);
+}
+
 /// Laggards that can be folded together with the shared consumer up to the same set: neither
 /// has a transaction half folded.
-void invite_laggards(Collection *collection)
+void invite_laggards(Collection *collection, const spool::XidSet &live)
 {
     if (collection->consumers[0]->progress.nbig > 0 || collection->consumers[0]->survey != nullptr)
         return;
     for (auto *consumer : pg::each<Consumer>(state().consumers))
         if (collection->nconsumers < kMaxConsumersPerTick && consumer->id != InvalidOid &&
-            !consumer->must_catch_up && consumer->progress.nbig == 0 &&
-            consumer->survey == nullptr && is_due(consumer) && has_running_view(consumer))
+            can_come_along(consumer, live))
             collection->consumers[collection->nconsumers++] = consumer;
 }
 
-void collect_for(Collection *collection, Consumer *consumer, Snapshot snapshot)
+void begin_collection(Collection *collection, Consumer *consumer)
 {
     *collection = {};
     collection->nconsumers = 1;
     collection->consumers[0] = consumer;
+}
+
+void collect_for(Collection *collection, Consumer *consumer, Snapshot snapshot,
+                 const spool::XidSet &live)
+{
+    begin_collection(collection, consumer);
     if (consumer->id == InvalidOid)
-        invite_laggards(collection);
+        invite_laggards(collection, live);
     if (collect(collection, snapshot))
         return;
     // Too much for one tick: the laggards catch up on their own first.
     for (int i = 1; i < collection->nconsumers; i++)
         collection->consumers[i]->must_catch_up = true;
-    *collection = {};
-    collection->nconsumers = 1;
-    collection->consumers[0] = consumer;
+    begin_collection(collection, consumer);
     if (!collect(collection, snapshot))
         elog(ERROR, "chunks of a single consumer do not fit");
 }
 
-/// A view that leaves the shared consumer goes on where that one stands.
-void detach(Tick *tick, const FoldedView *view)
+/// In a tick of its own a view has a subtransaction, and its error is known at once. Without
+/// subtransactions, which would cost an xid each, an error ends the tick; whose turn it was
+/// then leaves the shared consumer in the next one (run_tick).
+void fold_one(Tick *tick, int i, FoldedView *view)
 {
-    spool::add_progress(view->query.view, view->consumer->progress);
-    tick->catalog_changed = true;
-}
-
-/// Errors are retried after 100 ms, doubling up to 30 s. A lock is looked at again after 1 ms,
-/// doubling up to 1 s: a session that commits CREATE VIEW holds its locks a moment longer than
-/// its transaction runs.
-void postpone(Consumer *consumer, ViewResult result)
-{
-    bool const is_blocked = result == ViewResult::kBlocked;
-    int const shortest = is_blocked ? 1 : 100;
-    int const longest = is_blocked ? 1000 : 30000;
-    consumer->retry_delay = std::clamp(consumer->retry_delay * 2, shortest, longest);
-    consumer->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
-}
-
-void report(const FoldedView *view, const ViewOutcome &outcome)
-{
-    const char *const name = get_rel_name(view->query.view);
-    if (outcome.result == ViewResult::kFailed)
-        ereport(LOG, (errcode(outcome.sqlstate),
-                      errmsg("continuous view \"%s\" stopped: %s", name, outcome.message),
-                      errhint("Its rows are kept. Mend the cause, then run SELECT "
-                              "pipelinedb.activate('%s').",
-                              name)));
-    else if (outcome.result == ViewResult::kRetry && view->consumer->retry_delay == 0)
-        ereport(LOG, (errcode(outcome.sqlstate),
-                      errmsg("continuous view \"%s\" is retried: %s", name, outcome.message)));
-}
-
-/// Paused, or failed by hand: it must leave before the shared set moves on, even over chunks
-/// that nobody else wants.
-bool has_stopped_view(const Consumer *consumer)
-{
-    if (consumer->id != InvalidOid)
-        return false;
-    for (auto *view : pg::each<FoldedView>(state().views))
-        if (view->consumer == consumer && !view->runs())
-            return true;
-    return false;
-}
-
-/// A view that could not be folded keeps its backlog and stalls nobody. One that takes too long
-/// again and again would stall the others at each try.
-void set_aside(Tick *tick, int i, const FoldedView *view, ViewOutcome outcome)
-{
-    Consumer *const consumer = view->consumer;
-    if (consumer->id != InvalidOid && outcome.sqlstate == ERRCODE_QUERY_CANCELED &&
-        ++consumer->timeouts >= kMaxTimeouts)
-        outcome.result = ViewResult::kFailed;
-    report(view, outcome);
-    if (consumer->id == InvalidOid) {
-        detach(tick, view);
+    if (must_leave(view)) {
+        detach(view);
+        tick->catalog_changed = true;
+        return;
+    }
+    if (!view->runs())
+        return;
+    bool const alone = tick->collection.consumers[0]->id != InvalidOid;
+    ViewOutcome const outcome = fold_view(view, tick->collection, i, alone);
+    if (outcome.result == ViewResult::kFolded)
+        return;
+    if (view->consumer->id == InvalidOid) {
+        detach(view);
+        tick->catalog_changed = true;
     } else {
         tick->held[i] = true;
-        postpone(consumer, outcome.result);
-    }
-    if (outcome.result == ViewResult::kFailed) {
-        view::mark_failed(view->query.view, outcome.sqlstate, outcome.message);
-        tick->catalog_changed = true;
+        tick->catalog_changed |= set_back(view, outcome);
     }
 }
 
 void fold_views(Tick *tick)
 {
-    Collection &collection = tick->collection;
-    bool const careful = collection.consumers[0]->careful;
     for (auto *view : pg::each<FoldedView>(state().views)) {
-        for (int i = 0; i < collection.nconsumers; i++) {
-            if (view->consumer != collection.consumers[i])
-                continue;
-            if (!view->runs()) {
-                if (view->consumer->id == InvalidOid)
-                    detach(tick, view);
-                continue;
-            }
-            ViewOutcome const outcome = fold_view(view, collection, i, careful);
-            if (outcome.result != ViewResult::kFolded)
-                set_aside(tick, i, view, outcome);
-        }
+        for (int i = 0; i < tick->collection.nconsumers; i++)
+            if (view->consumer == tick->collection.consumers[i])
+                fold_one(tick, i, view);
         CHECK_FOR_INTERRUPTS();
     }
 }
@@ -227,9 +191,7 @@ void remember(Tick *tick)
         consumer->nhints = collection.nhints;
         std::copy_n(collection.hints, collection.nhints, consumer->hints);
         set_progress(consumer, progress_after(collection, 0));
-        consumer->retry_at = 0;
-        consumer->retry_delay = 0;
-        consumer->timeouts = 0;
+        forgive(consumer);
         if (!collection.left_behind)
             consumer->must_catch_up = false;
     }
@@ -246,11 +208,11 @@ void fire_constraints_at_once()
     AfterTriggerSetState(statement);
 }
 
-void remember_latest()
+void remember_latest(const spool::XidSet &live)
 {
     if (latest.xip != nullptr)
         pfree(latest.xip);
-    latest = spool::xid_set_of(GetActiveSnapshot(), state().context);
+    latest = pg::in_context(state().context, [&] { return spool::copy_set(live); });
 }
 
 void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
@@ -263,6 +225,12 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
         CommitTransactionCommand();
         return;
     }
+    if (state().at_work != nullptr) {
+        // The former tick ended in this view's turn: it is folded alone until that goes well.
+        state().at_work->troubled = true;
+        state().at_work = nullptr;
+        LockReleaseSession(USER_LOCKMETHOD);
+    }
     if (!spool::hold_worker_lock())
         ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
                         errmsg("another fold worker is active in this database")));
@@ -271,21 +239,29 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
     PushActiveSnapshot(GetTransactionSnapshot());
     pg::stop_point("fold_after_snapshot");
     MemoryContextSwitchTo(context);
+    spool::XidSet const live = spool::xid_set_of(GetActiveSnapshot(), context);
     if (id == InvalidOid)
-        remember_latest();
+        remember_latest(live);
 
     // The server sends a transaction's messages before it releases its locks (xact.c:
     // CommitTransaction): a row of a writer that saw the view is preceded by its message.
     AcceptInvalidationMessages();
     if (!refresh_state())
         outcome->extension_is_gone = true;
-    Consumer *const consumer = outcome->extension_is_gone ? nullptr : find_consumer(id);
+    Consumer *consumer = outcome->extension_is_gone ? nullptr : find_consumer(id);
+    if (consumer != nullptr && !is_behind(consumer, live)) {
+        if (id == InvalidOid)
+            ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+                            errmsg("stored progress is ahead of this server's transactions")));
+        consumer = nullptr; // in the next tick it is not
+    }
     auto *tick = static_cast<Tick *>(palloc0(sizeof(Tick)));
     if (consumer != nullptr) {
         fire_constraints_at_once();
-        collect_for(&tick->collection, consumer, GetActiveSnapshot());
+        drop_stale_positions();
+        collect_for(&tick->collection, consumer, GetActiveSnapshot(), live);
         pg::stop_point("fold_collected");
-        if (tick->collection.nchunks > 0 || has_stopped_view(consumer))
+        if (tick->collection.nchunks > 0 || has_view_that_must_leave(consumer))
             fold_views(tick);
         store_progress(tick);
     }
@@ -296,6 +272,7 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
         MemoryContextSwitchTo(context);
         remember(tick);
         outcome->folded = tick->stored;
+        outcome->consumers_changed = tick->catalog_changed;
         outcome->left_behind = tick->collection.left_behind;
     }
 }
@@ -310,20 +287,17 @@ TickOutcome run_tick(Oid id)
     MemoryContextSwitchTo(context); // a Failure's strings go there
     pg::Failure const failure = pg::top_level([&] { run_transaction(id, context, &outcome); });
     MemoryContextSwitchTo(TopMemoryContext);
-    Consumer *const consumer = find_consumer(id);
     if (failure.failed) {
         clean_up();
         spool::forget_marks();
         forget_state();
         outcome.failed = true;
         outcome.sqlstate = failure.sqlstate;
-        // The first failure may be one view's, and says so when each view has a subtransaction.
-        if (consumer == nullptr || consumer->careful)
+        if (state().at_work == nullptr)
             ereport(LOG, (errcode(failure.sqlstate), errmsg("fold worker: %s", failure.message),
                           failure.context ? errcontext_msg("%s", failure.context) : 0));
     }
-    if (consumer != nullptr)
-        consumer->careful = failure.failed;
+    MemoryContextSwitchTo(TopMemoryContext);
     MemoryContextDelete(context);
     pgstat_report_stat(false);
     return outcome;

@@ -11,9 +11,10 @@ namespace pipeline::fold {
 
 struct TickOutcome {
     bool extension_is_gone;
-    bool folded;      ///< some chunk was folded
-    bool left_behind; ///< there is more to do at once
-    bool failed;      ///< the transaction was rolled back; Consumer::careful is set then
+    bool folded;            ///< some chunk was folded
+    bool left_behind;       ///< there is more to do at once
+    bool failed;            ///< the transaction was rolled back
+    bool consumers_changed; ///< a view was set aside or has rejoined
     int sqlstate;
 };
 

@@ -50,14 +50,6 @@ spool::Feed feed_of(const FoldedView *view, Collection &collection, int consumer
     return feed;
 }
 
-/// Conditionally, so that a session that holds such a lock stalls this view only.
-bool lock_relations(const view::ContinuousQuery &query)
-{
-    return ConditionalLockRelationOid(query.stream, AccessShareLock) &&
-           ConditionalLockRelationOid(query.definition, AccessShareLock) &&
-           ConditionalLockRelationOid(query.matrel, RowExclusiveLock);
-}
-
 bool relations_exist(const view::ContinuousQuery &query)
 {
     return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.stream)) &&
@@ -86,9 +78,29 @@ void start_timer()
         enable_timeout_after(STATEMENT_TIMEOUT, settings::view_timeout);
 }
 
+/// A timer that has fired in the last moment must not cancel the next view.
 void stop_timer()
 {
-    disable_timeout(STATEMENT_TIMEOUT, false);
+    disable_timeout(STATEMENT_TIMEOUT, true);
+    if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
+        QueryCancelPending = false;
+}
+
+/// Session-level advisory locks would outlive the view's turn. The worker's own lock is of that
+/// method too (locks of the default one do not survive an abort): taken again at once.
+void release_advisory_locks()
+{
+    LockReleaseSession(USER_LOCKMETHOD);
+    if (!spool::hold_worker_lock())
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                        errmsg("another fold worker is active in this database")));
+}
+
+/// Whatever the query or a group's row waits for, it must not keep the other views waiting.
+void limit_lock_waits()
+{
+    (void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+                             true, 0, false);
 }
 
 void fold_feed(FoldedView *view, const spool::Feed &feed)
@@ -101,15 +113,11 @@ void fold_feed(FoldedView *view, const spool::Feed &feed)
     pg::as_user(definition->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION, [&] {
         int const level = NewGUCNestLevel();
         view::apply_creation_settings(definition);
+        limit_lock_waits();
         fold_as_owner(view, definition, matrel);
         AtEOXact_GUC(false, level);
     });
-    // Session-level advisory locks would outlive the transaction. The worker's own lock is of
-    // that method too (locks of the default one do not survive an abort): taken again at once.
-    LockReleaseSession(USER_LOCKMETHOD);
-    if (!spool::hold_worker_lock())
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-                        errmsg("another fold worker is active in this database")));
+    release_advisory_locks();
     spool::set_feed(former);
     table_close(matrel, NoLock);
     table_close(definition, NoLock);
@@ -120,6 +128,9 @@ ViewResult classify(int sqlstate)
 {
     if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
         return ViewResult::kBlocked;
+    // A timeout; or the owner has inserted the same group by hand at the same time.
+    if (sqlstate == ERRCODE_QUERY_CANCELED || sqlstate == ERRCODE_UNIQUE_VIOLATION)
+        return ViewResult::kStrike;
     switch (ERRCODE_TO_CATEGORY(sqlstate)) {
     case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
     case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
@@ -135,6 +146,14 @@ ViewResult classify(int sqlstate)
 }
 
 } // namespace
+
+bool lock_relations(const view::ContinuousQuery &query)
+{
+    return ConditionalLockRelationOid(query.view, AccessShareLock) &&
+           ConditionalLockRelationOid(query.stream, AccessShareLock) &&
+           ConditionalLockRelationOid(query.definition, AccessShareLock) &&
+           ConditionalLockRelationOid(query.matrel, RowExclusiveLock);
+}
 
 void clean_up()
 {
@@ -158,7 +177,9 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
     pg::stop_point("fold_before_view");
     start_timer();
     if (!careful) {
+        state().at_work = view;
         fold_feed(view, feed_of(view, collection, i));
+        state().at_work = nullptr;
         stop_timer();
         return outcome;
     }
@@ -168,6 +189,7 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
     if (failure.failed) {
         clean_up();
         drop_machine(view);
+        release_advisory_locks();
         outcome = {classify(failure.sqlstate), failure.sqlstate, failure.message};
     }
     return outcome;

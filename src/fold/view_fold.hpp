@@ -11,7 +11,8 @@ namespace pipeline::fold {
 
 enum class ViewResult {
     kFolded,  ///< or there was nothing for it
-    kBlocked, ///< a lock is held by somebody: again later
+    kBlocked, ///< a lock is held by somebody: again soon
+    kStrike,  ///< as kRetry, but only so often: it took too long, or lost a race for a group
     kRetry,   ///< an error that may go away by itself: again later
     kFailed   ///< an error of the query or its data
 };
@@ -21,6 +22,10 @@ struct ViewOutcome {
     int sqlstate;
     const char *message;
 };
+
+/// Locks the relations of a view without waiting; false if somebody holds one. The view itself
+/// is among them: DROP VIEW locks it before it touches the catalog.
+bool lock_relations(const view::ContinuousQuery &query);
 
 /// Folds the chunks of `collection` that belong to `view`, whose consumer is the i-th. With
 /// `careful`, errors are caught in a subtransaction and classified; else they are raised.

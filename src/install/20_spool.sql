@@ -7,7 +7,7 @@ CREATE TABLE pipelinedb.generation (
 );
 COMMENT ON TABLE pipelinedb.generation IS 'the spool tables spool_<id>; the highest ordinal is written now';
 COMMENT ON COLUMN pipelinedb.generation.id IS 'number in the name of the spool table';
-COMMENT ON COLUMN pipelinedb.generation.ordinal IS 'rotation count: chunks of one transaction lie in ascending generations';
+COMMENT ON COLUMN pipelinedb.generation.ordinal IS 'rotation count; all chunks of a transaction lie in one generation';
 
 CREATE TABLE pipelinedb.progress (
     consumer  oid PRIMARY KEY,

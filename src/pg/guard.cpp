@@ -68,7 +68,7 @@ Failure top_level(Callback fn, void *arg)
     {
         // The error must be copied before the abort, which may free what it points to.
         failure = take_error(context);
-        AbortCurrentTransaction();
+        AbortOutOfAnyTransaction(); // also out of a subtransaction that could not end
     }
     PG_END_TRY();
     MemoryContextSwitchTo(context);

@@ -71,7 +71,7 @@ using Callback = void (*)(void *);
 /// message is logged. Must be called inside a transaction. FATAL and PANIC are not caught.
 Failure subtransaction(Callback fn, void *arg);
 
-/// Runs `fn(arg)`; on ERROR the *whole transaction* is aborted (AbortCurrentTransaction) and
+/// Runs `fn(arg)`; on ERROR the *whole transaction* is aborted (AbortOutOfAnyTransaction) and
 /// the error is returned. For background workers at top level only: the caller must not be
 /// inside a client's transaction. `fn` starts and commits its own transaction.
 Failure top_level(Callback fn, void *arg);

@@ -25,6 +25,27 @@ struct Cache {
 
 constinit Cache cache{};
 
+/// The generation of the running transaction. A writer that is open for long (another stream
+/// partition, an outer statement) and one that begins after a rotation must use the same.
+struct Chosen {
+    FullTransactionId top_xid;
+    Oid relid;
+    int level; ///< subtransaction that holds the lock
+};
+
+constinit Chosen chosen{};
+
+/// The lock goes with the subtransaction that took it, and so do all chunks that were written
+/// under it.
+void note_subtransaction(SubXactEvent event, SubTransactionId, SubTransactionId, void *)
+{
+    int const level = GetCurrentTransactionNestLevel();
+    if (event == SUBXACT_EVENT_ABORT_SUB && chosen.level >= level)
+        chosen = {};
+    else if (event == SUBXACT_EVENT_COMMIT_SUB && chosen.level >= level)
+        chosen.level = level - 1;
+}
+
 void forget_on_message(Datum, Oid relid)
 {
     // A message of the table itself: it was dropped with the extension.
@@ -103,7 +124,7 @@ bool is_newest(Oid relid)
 
 } // namespace
 
-Relation open_current_generation()
+static Relation open_current_generation()
 {
     for (;;) {
         if (!cache.valid)
@@ -119,6 +140,16 @@ Relation open_current_generation()
         }
         table_close(rel, RowExclusiveLock);
     }
+}
+
+Relation open_generation_to_write()
+{
+    FullTransactionId const top = GetTopFullTransactionId();
+    if (OidIsValid(chosen.relid) && FullTransactionIdEquals(chosen.top_xid, top))
+        return table_open(chosen.relid, RowExclusiveLock); // held already: it cannot be emptied
+    Relation rel = open_current_generation();
+    chosen = {top, RelationGetRelid(rel), GetCurrentTransactionNestLevel()};
+    return rel;
 }
 
 /// CREATE TABLE as the extension's own script does it; a member of the extension, so that
@@ -179,6 +210,7 @@ void rotate_to(int32 id)
 void install_generations()
 {
     CacheRegisterRelcacheCallback(forget_on_message, static_cast<Datum>(0));
+    RegisterSubXactCallback(note_subtransaction, nullptr);
 }
 
 } // namespace pipeline::spool

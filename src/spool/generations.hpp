@@ -2,8 +2,9 @@
 //
 // Owns: access to pipelinedb.generation and the tables spool_<id>; a per-backend cache of the
 // current one, dropped by the relcache message that a rotation sends.
-// May call: pg/, view/catalog. Invariant: a transaction only ever moves to a generation of a
-// higher ordinal, so (ordinal, block, offset) is ascending within a transaction.
+// May call: pg/, view/catalog. Invariant: all chunks of a transaction lie in one generation, in
+// ascending order of their blocks: the position of a transaction that is folded in pieces is a
+// single number (fold/collect.cpp).
 #pragma once
 
 #include "pg/postgres.hpp"
@@ -16,8 +17,9 @@ struct Generation {
     Oid relid;
 };
 
-/// Opens the current generation with RowExclusiveLock, held to the end of the transaction.
-Relation open_current_generation();
+/// Opens the generation of this transaction with RowExclusiveLock, held to the end of the
+/// transaction: the current one at its first chunk, the same ever after.
+Relation open_generation_to_write();
 
 /// All generations, ascending by ordinal, as a List of Generation *; read fresh.
 List *list_generations();

@@ -78,11 +78,11 @@ void form_values(Oid consumer, const Progress &progress, Datum *values)
 
 } // namespace
 
-List *list_progress()
+List *list_progress(Snapshot snapshot)
 {
     List *result = NIL;
     Relation rel = table_open(view::catalog_relation("progress"), RowExclusiveLock);
-    SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, nullptr, 0, nullptr);
+    SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, nullptr);
     while (HeapTuple tuple = systable_getnext(scan)) {
         Datum values[kNumColumns];
         bool nulls[kNumColumns];

@@ -14,8 +14,8 @@ struct StoredProgress {
     TransactionId version; ///< xmin of the row version that was read or written last
 };
 
-/// All rows, read with a fresh snapshot, as a List of StoredProgress *.
-List *list_progress();
+/// All rows as `snapshot` sees them, as a List of StoredProgress *.
+List *list_progress(Snapshot snapshot);
 
 /// Replaces the row if its version is `version`; returns the new version.
 TransactionId replace_progress(Oid consumer, TransactionId version, const Progress &progress);

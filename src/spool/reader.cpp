@@ -7,6 +7,7 @@ extern "C" {
 #include "access/detoast.h"
 #include "access/heapam.h"
 #include "access/transam.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/xid8.h"
 }
@@ -33,6 +34,7 @@ struct Reader {
     int64 measured_ordinal;       ///< generation of the newest mark ...
     BlockNumber measured_nblocks; ///< ... and its size then
     bool list_stale;              ///< a generation was created or rotated
+    uint64 epoch;                 ///< counts those messages
     bool marks_stale;             ///< some generation may have been cut or rewritten
 };
 
@@ -48,6 +50,7 @@ void note_message(Datum, Oid relid)
         ours |= generation->relid == relid;
     reader.list_stale |= ours;
     reader.marks_stale |= ours;
+    reader.epoch += ours;
 }
 
 void thin_out_marks()
@@ -99,6 +102,11 @@ void note_rotation()
     reader.list_stale = true;
 }
 
+uint64 layout_epoch()
+{
+    return reader.epoch;
+}
+
 void forget_marks()
 {
     reader.marks_stale = true;
@@ -106,6 +114,10 @@ void forget_marks()
 
 void add_mark()
 {
+    // VACUUM FULL of an older generation must not end between the choice of a first block and
+    // the scan. Taking the locks reads the messages of those that have ended.
+    for (auto *generation : pg::each<Generation>(generations()))
+        LockRelationOid(generation->relid, AccessShareLock);
     drop_stale_marks();
     const List *const all = generations();
     const auto *current = static_cast<const Generation *>(llast(all));

@@ -32,12 +32,17 @@ struct StoredChunk {
 enum class Visit { kNext, kStop };
 using ChunkVisitor = Visit (*)(const StoredChunk &chunk, void *arg);
 
-/// Measures the spool and reads nextXid. To be called before the tick takes its snapshot.
+/// Locks the generations, so that no block moves while the tick lasts, measures the spool and
+/// reads nextXid. To be called before the tick takes its snapshot.
 void add_mark();
 
 /// Forgets all marks: the next scan begins at the first block of every generation. Needed
 /// when a generation was cut or rewritten.
 void forget_marks();
+
+/// Raised whenever a spool table may have been cut or rewritten by somebody: positions from
+/// before are worth nothing.
+uint64 layout_epoch();
 
 /// Where chunks of `xid` and of every later transaction begin at the earliest.
 Position position_of_xid(uint64 xid);

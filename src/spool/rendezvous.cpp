@@ -65,6 +65,8 @@ void initialise(SharedState &state)
     state.num_cells = MaxBackends;
     state.cells = reinterpret_cast<WaiterCell *>(reinterpret_cast<char *>(&state) + slots_size());
     pg_atomic_init_u32(&state.waiting, 0);
+    for (int i = 0; i < state.num_slots; i++)
+        pg_atomic_init_u64(&state.slots[i].wakes, 0);
     for (int i = 0; i < state.num_cells; i++)
         pg_atomic_init_u32(&state.cells[i].state, kCellIdle);
 }

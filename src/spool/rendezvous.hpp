@@ -61,9 +61,13 @@ bool attach_worker(int number);
 /// is one look-up in the local lock table.
 bool hold_worker_lock();
 
+/// How often this worker was woken. Its latch alone does not tell: the server's own waits
+/// (locks, buffers, pg_sleep) reset it in the middle of a tick.
+uint64 count_wakes();
+
 /// The worker has nothing to do and is about to exit: frees its slot. If somebody woke it
-/// since it last reset its latch, the launcher will start another.
-void leave_worker();
+/// since it saw `wakes_seen`, the launcher will start another.
+void leave_worker(uint64 wakes_seen);
 
 /// True while the launcher has no free process for another database: an idle worker should
 /// then return at once instead of after idle_exit. Its latch is set when this becomes true.

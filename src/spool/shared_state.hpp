@@ -31,6 +31,8 @@ struct WorkerSlot {
     pid_t pid;    ///< while running
     int procno;   ///< while running: whose latch wakes it
     bool stopped; ///< by stop_workers(): its end is no failure
+    /// How often it was woken. A latch alone is reset by the server's own waits.
+    pg_atomic_uint64 wakes;
 };
 
 enum CellState : uint32 { kCellIdle, kCellAsked, kCellNoted, kCellDone };

@@ -62,6 +62,16 @@ void wake_launcher()
         set_latch_of(shared->launcher);
 }
 
+void make_request(WorkerSlot *slot, Oid db, int number)
+{
+    slot->db = db;
+    slot->number = number;
+    slot->state = SlotState::kRequested;
+    slot->pid = 0;
+    slot->procno = -1;
+    slot->stopped = false;
+}
+
 /// Returns the slot of (db, number), made a request if there was none; NULL if all are taken.
 WorkerSlot *find_or_request(Oid db, int number)
 {
@@ -70,24 +80,30 @@ WorkerSlot *find_or_request(Oid db, int number)
         return slot;
     slot = find_free_slot();
     if (slot != nullptr)
-        *slot = {db, number, SlotState::kRequested, 0, -1, false};
+        make_request(slot, db, number);
     else
         shared->scan_wanted = true;
     wake_launcher();
     return slot;
 }
 
-/// Sets the latches of the running workers of `db`; false if there is no slot of it at all.
+void wake_slot(WorkerSlot *slot)
+{
+    (void) pg_atomic_fetch_add_u64(&slot->wakes, 1);
+    set_latch_of(slot->procno);
+}
+
+/// Wakes the running workers of `db`; false if there is no slot of it at all.
 bool wake_running(Oid db)
 {
     bool known = false;
     for (int i = 0; i < shared->num_slots; i++) {
-        const WorkerSlot &slot = shared->slots[i];
+        WorkerSlot &slot = shared->slots[i];
         if (slot.state == SlotState::kFree || slot.db != db)
             continue;
         known = true;
         if (slot.state == SlotState::kRunning)
-            set_latch_of(slot.procno);
+            wake_slot(&slot);
     }
     return known;
 }
@@ -173,7 +189,7 @@ bool request_worker(Oid db, int number)
     WorkerSlot *const slot = find_or_request(db, number);
     // It may have come between the two locks of wake_worker().
     if (slot != nullptr && slot->state == SlotState::kRunning)
-        set_latch_of(slot->procno);
+        wake_slot(slot);
     LWLockRelease(shared->lock);
     return slot != nullptr;
 }
@@ -223,11 +239,16 @@ bool hold_worker_lock()
     return result != LOCKACQUIRE_NOT_AVAIL;
 }
 
-void leave_worker()
+uint64 count_wakes()
+{
+    return pg_atomic_read_u64(&my_slot->wakes);
+}
+
+void leave_worker(uint64 wakes_seen)
 {
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    // Whoever wakes this worker sets the latch under the lock.
-    bool const woken = MyLatch->is_set;
+    // Whoever wakes this worker holds the lock, shared.
+    bool const woken = count_wakes() != wakes_seen;
     my_slot->state = woken ? SlotState::kRequested : SlotState::kFree;
     my_slot->pid = 0;
     my_slot->procno = -1;

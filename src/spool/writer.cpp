@@ -40,7 +40,7 @@ StatementWriter *begin_statement(Oid stream, MemoryContext context)
 static void open_generation(StatementWriter *writer)
 {
     note_write(GetTopFullTransactionId());
-    writer->relation = open_current_generation();
+    writer->relation = open_generation_to_write();
     writer->generation = RelationGetRelid(writer->relation);
     BlockNumber const nblocks = RelationGetNumberOfBlocks(writer->relation);
     RelationSetTargetBlock(writer->relation, nblocks > 0 ? nblocks - 1 : InvalidBlockNumber);

@@ -76,10 +76,11 @@ void run(Oid db, int number)
     if (!spool::attach_worker(number))
         proc_exit(0);
     // A wake-up from here on is seen by leave_worker().
+    uint64 wakes_seen = spool::count_wakes();
     ResetLatch(MyLatch);
     if (has_work_here())
-        fold::run_worker();
-    spool::leave_worker();
+        wakes_seen = fold::run_worker();
+    spool::leave_worker(wakes_seen);
     proc_exit(0);
 }
 

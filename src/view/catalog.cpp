@@ -143,6 +143,25 @@ bool update_row(Oid view, Datum *values, bool *nulls, bool *replace)
     });
 }
 
+/// False if another transaction has changed the row and not ended. heap_update would wait for
+/// it, and with the fold worker all views.
+bool lock_row_at_once(Oid view)
+{
+    return pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
+        TM_Result result = TM_Deleted;
+        with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
+            HeapTupleData locked = *tuple;
+            Buffer buffer;
+            TM_FailureData failure;
+            result =
+                heap_lock_tuple(rel, &locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+                                LockWaitSkip, false, &buffer, &failure);
+            ReleaseBuffer(buffer);
+        });
+        return result == TM_Ok;
+    });
+}
+
 } // namespace
 
 Oid catalog_relation(const char *name)
@@ -156,14 +175,14 @@ bool extension_installed()
     return OidIsValid(catalog_schema());
 }
 
-List *list_queries()
+List *list_queries(Snapshot snapshot)
 {
     Oid const catalog = catalog_relation("query");
     if (!OidIsValid(catalog))
         return NIL;
     List *queries = NIL;
     pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
-        SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, nullptr, 0, nullptr);
+        SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, nullptr);
         HeapTuple tuple;
         while (HeapTupleIsValid(tuple = systable_getnext(scan)))
             queries = lappend(queries, query_of(tuple, RelationGetDescr(rel)));
@@ -255,8 +274,10 @@ bool set_active(Oid view, bool active)
     return update_row(view, values, nulls, replace);
 }
 
-void mark_failed(Oid view, int sqlstate, const char *message)
+bool mark_failed(Oid view, int sqlstate, const char *message)
 {
+    if (!lock_row_at_once(view))
+        return false;
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
     bool replace[kNumColumns] = {};
@@ -267,7 +288,7 @@ void mark_failed(Oid view, int sqlstate, const char *message)
     values[kFailedAt - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
     for (int column = kSqlstate; column <= kFailedAt; column++)
         replace[column - 1] = true;
-    update_row(view, values, nulls, replace);
+    return update_row(view, values, nulls, replace);
 }
 
 void announce_change()

@@ -30,8 +30,9 @@ Oid catalog_relation(const char *name);
 /// True when the extension is installed in this database.
 bool extension_installed();
 
-/// All continuous queries, oldest first, as a List of ContinuousQuery *.
-List *list_queries();
+/// All continuous queries, oldest first, as a List of ContinuousQuery *; as `snapshot` sees
+/// them, by default a fresh one.
+List *list_queries(Snapshot snapshot = nullptr);
 
 /// The one whose view (or definition, or matrel) is `relid`; nullptr if there is none.
 ContinuousQuery *find_query(Oid relid);
@@ -48,8 +49,9 @@ bool set_active(Oid view, bool active);
 /// Makes every backend that listens for relcache messages on pipelinedb.query look again.
 void announce_change();
 
-/// Marks a view as failed (fold worker) in the current transaction.
-void mark_failed(Oid view, int sqlstate, const char *message);
+/// Marks a view as failed (fold worker) in the current transaction; false if another
+/// transaction holds its row: try again later.
+bool mark_failed(Oid view, int sqlstate, const char *message);
 
 /// True if `relid` is a stream: a foreign table of this extension's foreign-data wrapper.
 bool is_stream(Oid relid);

@@ -153,9 +153,12 @@ for my $size ('64MB', '1MB') {
 
 # It must not go on in the former generation: the fold worker looks there no more.
 set_conf($node, 'pipelinedb.spool_generation_size' => '1MB');
-my @old_sessions = map { $node->background_psql('postgres') } 1 .. 2;
+my @old_sessions = map { $node->background_psql('postgres') } 1 .. 3;
 $old_sessions[1]->query_safe('PREPARE again AS INSERT INTO pushed VALUES (\'prepared statement\', NULL)');
+# A transaction keeps its lock on the former generation, and nobody may empty that before its end.
+$old_sessions[2]->query_safe('BEGIN');
 for my $round (1 .. 4) {
+    $old_sessions[2]->query_safe("INSERT INTO pushed VALUES ('old transaction', NULL)") for 1 .. 2;
     for (1 .. 3) {
         $old_sessions[0]->query_safe("INSERT INTO pushed VALUES ('old session', NULL)");
         $old_sessions[1]->query_safe('EXECUTE again');
@@ -169,6 +172,10 @@ for my $round (1 .. 4) {
     $pushed{others}++;
     is(flush($node), 't', 'folded');
 }
+$old_sessions[2]->query_safe('COMMIT');
+$pushed{'old transaction'} = 8;
+is(flush($node), 't', 'folded');
+is(pushed_now(), pushed_expected(), 'a transaction that wrote across rotations counts exactly once');
 $_->quit for @old_sessions;
 
 # ---- CREATE VIEW held open -------------------------------------------------------------------

@@ -1,0 +1,94 @@
+#include "fold/setback.hpp"
+
+#include "pg/list.hpp"
+#include "spool/progress_store.hpp"
+
+extern "C" {
+#include "utils/timestamp.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::fold {
+namespace {
+
+/// A view is stopped after so many strikes in a row.
+constexpr int kMaxStrikes = 3;
+
+/// Errors are retried after 100 ms, doubling up to 30 s. A lock is looked at again after 1 ms,
+/// doubling up to 1 s: a session that commits CREATE VIEW holds its locks a moment longer than
+/// its transaction runs.
+void postpone(Consumer *consumer, ViewResult result)
+{
+    bool const is_blocked = result == ViewResult::kBlocked;
+    int const shortest = is_blocked ? 1 : 100;
+    int const longest = is_blocked ? 1000 : 30000;
+    consumer->retry_delay = std::clamp(consumer->retry_delay * 2, shortest, longest);
+    consumer->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
+}
+
+void report_stop(const FoldedView *view, const ViewOutcome &outcome)
+{
+    const char *const name = get_rel_name(view->query.view);
+    ereport(LOG, (errcode(outcome.sqlstate),
+                  errmsg("continuous view \"%s\" stopped: %s", name, outcome.message),
+                  errhint("Its rows are kept. Mend the cause, then run SELECT "
+                          "pipelinedb.activate('%s').",
+                          name)));
+}
+
+/// Once per series of failures. A lock that somebody holds is not worth a line.
+void report_retry(const FoldedView *view, const ViewOutcome &outcome)
+{
+    if (outcome.result != ViewResult::kBlocked && view->consumer->retry_delay < 100)
+        ereport(LOG, (errcode(outcome.sqlstate),
+                      errmsg("continuous view \"%s\" is retried: %s",
+                             get_rel_name(view->query.view), outcome.message)));
+}
+
+} // namespace
+
+bool must_leave(const FoldedView *view)
+{
+    return view->consumer->id == InvalidOid && (!view->runs() || view->troubled);
+}
+
+bool has_view_that_must_leave(const Consumer *consumer)
+{
+    for (auto *view : pg::each<FoldedView>(state().views))
+        if (view->consumer == consumer && must_leave(view))
+            return true;
+    return false;
+}
+
+void detach(const FoldedView *view)
+{
+    spool::add_progress(view->query.view, view->consumer->progress);
+}
+
+bool set_back(FoldedView *view, ViewOutcome outcome)
+{
+    Consumer *const consumer = view->consumer;
+    view->troubled = true;
+    if (outcome.result == ViewResult::kStrike && ++consumer->strikes >= kMaxStrikes)
+        outcome.result = ViewResult::kFailed;
+    if (outcome.result == ViewResult::kFailed &&
+        view::mark_failed(view->query.view, outcome.sqlstate, outcome.message)) {
+        report_stop(view, outcome);
+        return true;
+    }
+    report_retry(view, outcome);
+    postpone(consumer, outcome.result);
+    return false;
+}
+
+void forgive(Consumer *consumer)
+{
+    consumer->retry_at = 0;
+    consumer->retry_delay = 0;
+    consumer->strikes = 0;
+    if (FoldedView *const view = view_of(consumer); view != nullptr)
+        view->troubled = false;
+}
+
+} // namespace pipeline::fold
