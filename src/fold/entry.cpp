@@ -42,21 +42,27 @@ struct Pace {
     int tend_delay;   ///< ms until an idle worker tries again to empty generations
 };
 
-/// Does a waiter's request hold? Views that are paused or failed do not count, and a session
-/// does not wait for its own rows in a view that somebody else blocks.
-bool is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
+bool has_folded(const Consumer *consumer, spool::WaitKind kind, uint64 xid)
 {
-    uint64 const value = U64FromFullTransactionId(xid);
+    const spool::XidSet &folded = consumer->progress.folded;
+    return kind == spool::WaitKind::kXid ? folded.contains(xid)
+                                         : spool::first_new(folded, latest_set()) >= xid;
+}
+
+/// Does a waiter's request hold? Views that are paused or failed do not count. Nobody waits for
+/// a view that has been set aside for longer than a passing lock: it may take hours.
+spool::Folded is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
+{
+    spool::Folded answer = spool::Folded::kYes;
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        bool const is_excused = kind == spool::WaitKind::kXid && is_stuck(consumer);
-        if (consumer->id != InvalidOid && (is_excused || !has_running_view(consumer)))
+        bool const counts = consumer->id == InvalidOid || has_running_view(consumer);
+        if (!counts || has_folded(consumer, kind, U64FromFullTransactionId(xid)))
             continue;
-        const spool::XidSet &folded = consumer->progress.folded;
-        if (kind == spool::WaitKind::kXid ? !folded.contains(value)
-                                          : spool::first_new(folded, latest_set()) < value)
-            return false;
+        if (!is_stuck(consumer))
+            return spool::Folded::kNo;
+        answer = spool::Folded::kPartly;
     }
-    return true;
+    return answer;
 }
 
 /// Row versions pile up while something holds the removable horizon back (pg_dump, an idle

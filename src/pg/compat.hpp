@@ -8,6 +8,7 @@
 #endif
 
 extern "C" {
+#include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/index.h"
@@ -15,8 +16,11 @@ extern "C" {
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
+#include "parser/parse_agg.h"
 #include "parser/parse_node.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 }
 
 namespace pipeline::pg {
@@ -128,6 +132,24 @@ inline void dissolve_group_entry([[maybe_unused]] Query *query)
     query->havingQual = flatten_group_exprs(nullptr, query, query->havingQual);
     query->rtable = list_truncate(query->rtable, list_length(query->rtable) - 1);
     query->hasGroupRTE = false;
+#endif
+}
+
+/// Since 16 the states of array_agg can be serialized, but not for every type: the first test
+/// is that of prepagg.c (preprocess_aggref). The second is ours: the bytes hold the type's OID
+/// and, for an enum or a composite type, more OIDs, and the OIDs of types that are not built in
+/// do not survive dump and restore.
+inline bool state_outlives_dump([[maybe_unused]] Aggref *aggref, [[maybe_unused]] Oid deserialfn)
+{
+#if PG_VERSION_NUM >= 160000
+    if (deserialfn != F_ARRAY_AGG_DESERIALIZE && deserialfn != F_ARRAY_AGG_ARRAY_DESERIALIZE)
+        return true;
+    Oid const type = linitial_oid(aggref->aggargtypes);
+    Oid const element = get_base_element_type(type);
+    return agg_args_support_sendreceive(aggref) && type < FirstNormalObjectId &&
+           element < FirstNormalObjectId;
+#else
+    return true;
 #endif
 }
 

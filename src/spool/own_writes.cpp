@@ -58,7 +58,8 @@ WaitResult wait_for_own_writes(int timeout_ms, bool raise)
         WaitResult const result =
             own.others ? wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, left, raise)
                        : wait_for_fold(WaitKind::kXid, own.xids[own.count - 1], left, raise);
-        if (result != WaitResult::kDone)
+        // A session does not wait for a view that somebody else blocks.
+        if (result != WaitResult::kDone && result != WaitResult::kPartlyDone)
             return result;
         if (own.others)
             own.forget();

@@ -39,7 +39,7 @@ enum class WaitKind : uint32 {
     kFlush ///< everything that was committed when the wait began is folded
 };
 
-enum class WaitResult { kDone, kTimeout, kInterrupted, kNoWorker };
+enum class WaitResult { kDone, kPartlyDone, kTimeout, kInterrupted, kNoWorker };
 
 /// Waits until the fold worker of this database answers. `timeout_ms` < 0: no limit.
 /// With `raise` (normal statements) interrupts are processed by CHECK_FOR_INTERRUPTS.
@@ -78,7 +78,12 @@ void note_requests();
 
 /// After a tick: `folded(kind, xid, arg)` says whether a request that was noted is satisfied;
 /// such waiters are woken. kFlush passes the next xid at the time of the request.
-using FoldedTest = bool (*)(WaitKind kind, FullTransactionId xid, void *arg);
+enum class Folded {
+    kNo,
+    kPartly, ///< but for views that have been set aside: blocked by somebody, or in trouble
+    kYes
+};
+using FoldedTest = Folded (*)(WaitKind kind, FullTransactionId xid, void *arg);
 void answer_waiters(FoldedTest folded, void *arg);
 
 /// True while some request of this database is unanswered.

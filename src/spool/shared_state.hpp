@@ -35,7 +35,7 @@ struct WorkerSlot {
     pg_atomic_uint64 wakes;
 };
 
-enum CellState : uint32 { kCellIdle, kCellAsked, kCellNoted, kCellDone };
+enum CellState : uint32 { kCellIdle, kCellAsked, kCellNoted, kCellDone, kCellPartlyDone };
 
 /// One per backend, at its place in ProcGlobal->allProcs.
 struct WaiterCell {

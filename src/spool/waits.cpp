@@ -77,8 +77,9 @@ WaitResult wait_for_answer(int timeout_ms, bool raise)
     TimestampTz const now = GetCurrentTimestamp();
     Watch watch{now, now, now};
     for (;;) {
-        if (pg_atomic_read_u32(&my_cell().state) == kCellDone)
-            return WaitResult::kDone;
+        uint32 const state = pg_atomic_read_u32(&my_cell().state);
+        if (state == kCellDone || state == kCellPartlyDone)
+            return state == kCellDone ? WaitResult::kDone : WaitResult::kPartlyDone;
         if (raise)
             CHECK_FOR_INTERRUPTS();
         else if (QueryCancelPending || ProcDiePending)
@@ -165,10 +166,14 @@ void note_requests()
 void answer_waiters(FoldedTest folded, void *arg)
 {
     each_request([&](WaiterCell &cell, uint32 state, int procno) {
-        if (state != kCellNoted || !folded(cell.kind, FullTransactionIdFromU64(cell.xid), arg))
+        if (state != kCellNoted)
+            return;
+        Folded const answer = folded(cell.kind, FullTransactionIdFromU64(cell.xid), arg);
+        if (answer == Folded::kNo)
             return;
         uint32 expected = kCellNoted;
-        if (pg_atomic_compare_exchange_u32(&cell.state, &expected, kCellDone))
+        uint32 const done = answer == Folded::kYes ? kCellDone : kCellPartlyDone;
+        if (pg_atomic_compare_exchange_u32(&cell.state, &expected, done))
             set_latch_of(procno);
     });
 }
