@@ -3,6 +3,7 @@
 #include "fold/emptying.hpp"
 #include "fold/fold_state.hpp"
 #include "fold/tick.hpp"
+#include "fold/view_fold.hpp"
 #include "pg/list.hpp"
 #include "pg/settings.hpp"
 #include "spool/reader.hpp"
@@ -204,6 +205,8 @@ std::uint64_t run_worker()
     init_state();
     spool::install_reader();
     partial::install_plans();
+    init_timer();
+    state().blamed = spool::take_blamed();
     Pace pace{};
     pace.last_work = pace.last_tend = GetCurrentTimestamp();
     pace.tend_delay = kIdleBeforeEmptying;

@@ -33,6 +33,7 @@ struct FoldedView {
     view::ContinuousQuery query;
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr
+    bool endless;         ///< it did not end when it was canceled
     bool troubled;        ///< it failed or was blocked: folded alone until that goes well
 
     bool runs() const { return query.active && !query.failed; }
@@ -82,6 +83,7 @@ struct FoldState {
     MemoryContext context; ///< of the lists; lives as long as the worker
     List *consumers;       ///< Consumer *, the shared one first
     List *views;           ///< FoldedView *
+    Oid blamed;            ///< the view that ended the former worker
     FoldedView *at_work;   ///< whose turn it is: it gets the blame for an ERROR
     uint64 layout_epoch;   ///< of the positions in surveys and hints
     bool valid;            ///< false: read the catalog before the next tick

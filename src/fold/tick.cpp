@@ -111,7 +111,11 @@ void fold_one(Tick *tick, int i, FoldedView *view)
     if (!view->runs())
         return;
     bool const alone = tick->collection.consumers[0]->id != InvalidOid;
-    ViewOutcome const outcome = fold_view(view, tick->collection, i, alone);
+    ViewOutcome const outcome = view->endless
+                                    ? ViewOutcome{ViewResult::kFailed, ERRCODE_QUERY_CANCELED,
+                                                  "its query did not end when it was canceled"}
+                                    : fold_view(view, tick->collection, i, alone);
+    view->endless = false;
     if (outcome.result == ViewResult::kFolded)
         return;
     if (view->consumer->id == InvalidOid) {
@@ -208,6 +212,15 @@ void fire_constraints_at_once()
     AfterTriggerSetState(statement);
 }
 
+/// The former worker had to end because of a view: it is stopped in a tick of its own.
+void accuse_blamed_view()
+{
+    for (auto *view : pg::each<FoldedView>(state().views))
+        if (view->query.view == state().blamed)
+            view->troubled = view->endless = true;
+    state().blamed = InvalidOid;
+}
+
 void remember_latest(const spool::XidSet &live)
 {
     if (latest.xip != nullptr)
@@ -248,6 +261,7 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
     AcceptInvalidationMessages();
     if (!refresh_state())
         outcome->extension_is_gone = true;
+    accuse_blamed_view();
     Consumer *consumer = outcome->extension_is_gone ? nullptr : find_consumer(id);
     if (consumer != nullptr && !is_behind(consumer, live)) {
         if (id == InvalidOid)

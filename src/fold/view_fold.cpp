@@ -15,6 +15,8 @@ extern "C" {
 #include "utils/timeout.h"
 }
 
+#include <algorithm>
+
 namespace pipeline::fold {
 namespace {
 
@@ -70,17 +72,35 @@ void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
     close_groups(writer);
 }
 
+/// The view whose turn it is, and the timer that ends the worker if it does not end.
+constinit Oid timed_view = InvalidOid;
+constinit TimeoutId last_resort = MAX_TIMEOUTS;
+
+/// A function can catch its cancellation and go on. It cannot catch FATAL: the worker ends, and
+/// the next one stops the view.
+extern "C" void pipeline_last_resort()
+{
+    spool::blame(timed_view);
+    ProcDiePending = true;
+    InterruptPending = true;
+    SetLatch(MyLatch);
+}
+
 /// A function that sleeps must not stall the other views. The server's own statement timer
 /// raises ERRCODE_QUERY_CANCELED; postgres.c is not there to arm it in a background worker.
-void start_timer()
+void start_timer(Oid view)
 {
-    if (settings::view_timeout > 0)
-        enable_timeout_after(STATEMENT_TIMEOUT, settings::view_timeout);
+    if (settings::view_timeout <= 0)
+        return;
+    timed_view = view;
+    enable_timeout_after(STATEMENT_TIMEOUT, settings::view_timeout);
+    enable_timeout_after(last_resort, std::min(settings::view_timeout, INT_MAX / 2) * 2);
 }
 
 /// A timer that has fired in the last moment must not cancel the next view.
 void stop_timer()
 {
+    disable_timeout(last_resort, false);
     disable_timeout(STATEMENT_TIMEOUT, true);
     if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
         QueryCancelPending = false;
@@ -155,6 +175,11 @@ bool lock_relations(const view::ContinuousQuery &query)
            ConditionalLockRelationOid(query.matrel, RowExclusiveLock);
 }
 
+void init_timer()
+{
+    last_resort = RegisterTimeout(USER_TIMEOUT, pipeline_last_resort);
+}
+
 void clean_up()
 {
     spool::set_feed(nullptr);
@@ -175,7 +200,7 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
         return outcome; // dropped since it was listed
 
     pg::stop_point("fold_before_view");
-    start_timer();
+    start_timer(view->query.view);
     if (!careful) {
         state().at_work = view;
         fold_feed(view, feed_of(view, collection, i));

@@ -23,6 +23,9 @@ struct ViewOutcome {
     const char *message;
 };
 
+/// Registers the timer of last resort. Once per worker.
+void init_timer();
+
 /// Locks the relations of a view without waiting; false if somebody holds one. The view itself
 /// is among them: DROP VIEW locks it before it touches the catalog.
 bool lock_relations(const view::ContinuousQuery &query);

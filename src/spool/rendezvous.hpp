@@ -65,6 +65,12 @@ bool hold_worker_lock();
 /// (locks, buffers, pg_sleep) reset it in the middle of a tick.
 uint64 count_wakes();
 
+/// Leaves word to the next worker that this one ends because of `view`. Async-signal-safe.
+void blame(Oid view);
+
+/// What the former worker left; InvalidOid = nothing.
+Oid take_blamed();
+
 /// The worker has nothing to do and is about to exit: frees its slot. If somebody woke it
 /// since it saw `wakes_seen`, the launcher will start another.
 void leave_worker(uint64 wakes_seen);

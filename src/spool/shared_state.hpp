@@ -33,6 +33,7 @@ struct WorkerSlot {
     bool stopped; ///< by stop_workers(): its end is no failure
     /// How often it was woken. A latch alone is reset by the server's own waits.
     pg_atomic_uint64 wakes;
+    Oid blamed; ///< view whose turn a former worker could end only by ending itself
 };
 
 enum CellState : uint32 { kCellIdle, kCellAsked, kCellNoted, kCellDone, kCellPartlyDone };

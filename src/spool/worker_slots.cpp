@@ -70,6 +70,7 @@ void make_request(WorkerSlot *slot, Oid db, int number)
     slot->pid = 0;
     slot->procno = -1;
     slot->stopped = false;
+    slot->blamed = InvalidOid;
 }
 
 /// Returns the slot of (db, number), made a request if there was none; NULL if all are taken.
@@ -242,6 +243,18 @@ bool hold_worker_lock()
 uint64 count_wakes()
 {
     return pg_atomic_read_u64(&my_slot->wakes);
+}
+
+void blame(Oid view)
+{
+    my_slot->blamed = view; // one store; nobody else reads it while this process has the slot
+}
+
+Oid take_blamed()
+{
+    Oid const view = my_slot->blamed;
+    my_slot->blamed = InvalidOid;
+    return view;
 }
 
 void leave_worker(uint64 wakes_seen)

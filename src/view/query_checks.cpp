@@ -100,8 +100,7 @@ void check_aggregate(Aggref *aggref)
 {
     StateForm const form = state_form_of(aggref); // raises the error
     if (!pg::state_outlives_dump(aggref, form.deserialfn))
-        refuse(psprintf("array_agg of type %s",
-                        format_type_be(linitial_oid(aggref->aggargtypes))),
+        refuse(psprintf("array_agg of type %s", format_type_be(linitial_oid(aggref->aggargtypes))),
                "Cast the argument to a built-in type such as text.");
     if (aggref->aggdistinct != NIL)
         refuse(
