@@ -63,7 +63,6 @@ bool lock_emptying()
 
 /// The last look: is there a chunk in the generation that some consumer lacks?
 struct LastLook {
-    int64 ordinal;
     const spool::XidSet *live;
     bool found;
 };
@@ -118,7 +117,7 @@ bool is_drained(const spool::Generation &generation)
 {
     PushActiveSnapshot(GetLatestSnapshot());
     spool::XidSet const live = spool::xid_set_of(GetActiveSnapshot(), CurrentMemoryContext);
-    LastLook last_look{generation.ordinal, &live, false};
+    LastLook last_look{&live, false};
     spool::Position from = oldest_lack(live);
     bool drained = true;
     if (from.ordinal <= generation.ordinal) {
@@ -203,8 +202,6 @@ bool empty_generation(const spool::Generation &generation)
     pg::stop_point("empty_truncated");
     return true;
 }
-
-enum class Attempt { kNothing, kDone, kLater };
 
 template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
 {

@@ -306,7 +306,6 @@ TickOutcome run_tick(Oid id)
         spool::forget_marks();
         forget_state();
         outcome.failed = true;
-        outcome.sqlstate = failure.sqlstate;
         if (state().at_work == nullptr)
             ereport(LOG, (errcode(failure.sqlstate), errmsg("fold worker: %s", failure.message),
                           failure.context ? errcontext_msg("%s", failure.context) : 0));

@@ -15,7 +15,6 @@ struct TickOutcome {
     bool left_behind;       ///< there is more to do at once
     bool failed;            ///< the transaction was rolled back
     bool consumers_changed; ///< a view was set aside or has rejoined
-    int sqlstate;
 };
 
 /// A tick for the consumer `id`. The shared one takes along views that can rejoin it.

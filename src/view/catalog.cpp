@@ -207,16 +207,6 @@ ContinuousQuery *find_query(Oid relid)
     });
 }
 
-bool stream_has_readers(Oid stream)
-{
-    Oid const catalog = catalog_relation("query");
-    if (!OidIsValid(catalog))
-        return false;
-    return pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
-        return with_row(rel, "query_stream_idx", kStream, stream, [](HeapTuple) {});
-    });
-}
-
 void insert_query(const ContinuousQuery &query)
 {
     pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {

@@ -37,9 +37,6 @@ List *list_queries(Snapshot snapshot = nullptr);
 /// The one whose view (or definition, or matrel) is `relid`; nullptr if there is none.
 ContinuousQuery *find_query(Oid relid);
 
-/// True if some continuous query reads `stream`.
-bool stream_has_readers(Oid stream);
-
 /// Writers of pipelinedb.query: CREATE VIEW, DROP VIEW, activate and deactivate.
 void insert_query(const ContinuousQuery &query);
 void delete_query(Oid view);

@@ -150,7 +150,7 @@ CREATE FUNCTION public.sees() RETURNS text LANGUAGE sql STABLE AS $$
     current_setting('pipelinedb.matrels_writable'), current_setting('application_name') = 'x',
     current_setting('bytea_output'), current_setting('enable_seqscan'), nullif(current_setting('mallory.x', true), ''),
     (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'
-       AND objid IN (42, 43)),
+       AND objid IN (42, 43, 44)),
     pg_my_temp_schema(), (SELECT count(*) FROM pg_listening_channels()),
     (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_cursors WHERE name = 'mine'))
 $$;
@@ -162,9 +162,9 @@ my @attempts = (
     "SELECT set_config('DateStyle', 'German', false)", "SET statement_timeout = '1ms'",
     "SET lock_timeout = '1ms'", "SET search_path = mallory", "SET pipelinedb.matrels_writable = on",
     "SET application_name = 'x'", "SET bytea_output = 'escape'", 'SET enable_seqscan = off',
-    "SELECT set_config('mallory.x', 'y', false)", 'SELECT pg_advisory_lock(42)',
-    'SELECT pg_advisory_lock_shared(43)', 'SELECT pg_advisory_unlock_all()',
-    'SELECT pg_advisory_lock(1346981957, 1)');
+    "SELECT set_config('mallory.x', 'y', false)", 'SELECT pg_advisory_unlock_all()',
+    'SELECT pg_advisory_lock(42)', 'SELECT pg_advisory_lock_shared(43)',
+    'SELECT pg_advisory_lock(1346981957, 44)');
 my @attacks = (
     "SET session_replication_role = replica", 'SET ROLE postgres', 'SET ROLE NONE', 'RESET ROLE',
     "SELECT set_config('role', 'postgres', false)", 'SET SESSION AUTHORIZATION postgres',
@@ -230,7 +230,7 @@ sub nothing_gained {
     is($node->safe_psql('postgres', "SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'
         UNION ALL SELECT rolsuper FROM pg_roles WHERE rolname = 'gained'"), 'f', "$round: no new superuser");
     is($node->safe_psql('postgres', 'SELECT count(*) FROM public.prey'), '0', "$round: the prey is untouched");
-    is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (42, 43)"),
+    is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (42, 43, 44)"),
         '0', "$round: no advisory lock is left");
     is($node->safe_psql('postgres', "SELECT name, state FROM pipelinedb.views WHERE state <> 'active'
         AND name <> 'evil_v'"), '', "$round: the others are active");
@@ -310,7 +310,7 @@ allowed('nobody', 'SELECT count(*) > 0 FROM pipelinedb.streams', 'the streams ar
 my $started = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 my $connected = $node->background_psql('postgres');
 $connected->query_safe('SELECT 1');
-allowed('nobody', <<'SQL', 'finalize() of every aggregate with any state raises errors at most');
+my ($status, undef, $notices) = psql_as('nobody', <<'SQL');
 DO $do$
 DECLARE
   aggregate regprocedure; state text; result text; extra text; calls int := 0; fine int := 0;
@@ -336,7 +336,8 @@ BEGIN
             EXECUTE format('SELECT pipelinedb.finalize(%L::regprocedure, %s, %s%s)::text', aggregate::oid::text, state, result, extra);
             fine := fine + 1;
           EXCEPTION WHEN OTHERS THEN
-            IF SQLSTATE LIKE 'XX%' AND SQLERRM !~ 'cache lookup failed' THEN
+            -- The server's own final functions say the latter.
+            IF SQLSTATE LIKE 'XX%' AND SQLERRM !~ '^(float8_\w+: )?expected [0-9]+-element [a-z0-9]+ array' THEN
               RAISE NOTICE '% % % %: % %', aggregate, state, result, extra, SQLSTATE, SQLERRM;
             END IF;
           END;
@@ -347,6 +348,9 @@ BEGIN
   RAISE NOTICE '% calls, % gave a result', calls, fine;
 END $do$;
 SQL
+is($status, 0, 'finalize() of every aggregate with any state raises errors at most');
+like($notices, qr/ calls, [1-9]\d* gave a result/, 'and some states are right by chance');
+unlike($notices, qr/: XX\d{3} /, 'no error is an internal one');
 refused('nobody', "SELECT pipelinedb.finalize($_)", '\w{5}', "finalize($_)") for
     "0, ''::bytea, NULL::int8", "'lower(text)'::regprocedure, ''::text, NULL::text",
     "'rank()'::regprocedure, 1::int8, NULL::int8", "4294967295::regprocedure, 1::int8, NULL::int8";
