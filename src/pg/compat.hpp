@@ -153,6 +153,15 @@ inline bool state_outlives_dump([[maybe_unused]] Aggref *aggref, [[maybe_unused]
 #endif
 }
 
+/// sum and avg of interval have an internal state since 17.
+#if PG_VERSION_NUM >= 170000
+inline constexpr Oid kIntervalAvgSerialize = F_INTERVAL_AVG_SERIALIZE;
+inline constexpr Oid kIntervalAvgDeserialize = F_INTERVAL_AVG_DESERIALIZE;
+#else
+inline constexpr Oid kIntervalAvgSerialize = InvalidOid;
+inline constexpr Oid kIntervalAvgDeserialize = InvalidOid;
+#endif
+
 using Walker = bool (*)(Node *node, void *context);
 using Mutator = Node *(*) (Node *node, void *context);
 

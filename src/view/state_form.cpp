@@ -38,6 +38,7 @@ constexpr NativeFunction kNativeFunctions[] = {
     {F_NUMERIC_SERIALIZE, F_NUMERIC_DESERIALIZE, NativeLayout::kNumeric},
     {F_NUMERIC_POLY_SERIALIZE, F_NUMERIC_POLY_DESERIALIZE, NativeLayout::kNumericPoly},
     {F_INT8_AVG_SERIALIZE, F_INT8_AVG_DESERIALIZE, NativeLayout::kInt8Avg},
+    {pg::kIntervalAvgSerialize, pg::kIntervalAvgDeserialize, NativeLayout::kIntervalAvg},
 };
 
 NativeLayout native_layout(Oid serialfn, Oid deserialfn)
@@ -136,6 +137,13 @@ bool native_bytes_are_sound(NativeLayout layout, const uint8 *data, Size length)
         break;
     case NativeLayout::kInt8Avg:
         cursor.numeric_var(kMaxInt128Weight);
+        break;
+    case NativeLayout::kIntervalAvg:
+        cursor.integer(8); // sum of the finite ones: microseconds, days, months
+        cursor.integer(4);
+        cursor.integer(4);
+        for (int i = 0; i < 2; i++) // pInfcount, nInfcount
+            cursor.count();
         break;
     default:
         return false;

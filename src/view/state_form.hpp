@@ -25,7 +25,8 @@ enum class NativeLayout : uint8 {
     kNumericAvg = 1,  ///< numeric_avg_serialize
     kNumeric = 2,     ///< numeric_serialize
     kNumericPoly = 3, ///< numeric_poly_serialize
-    kInt8Avg = 4      ///< int8_avg_serialize
+    kInt8Avg = 4,     ///< int8_avg_serialize
+    kIntervalAvg = 5  ///< interval_avg_serialize
 };
 
 struct StateForm {
