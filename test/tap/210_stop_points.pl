@@ -267,8 +267,15 @@ for my $end ('by itself', 'after kill -9 of the fold worker', 'after an immediat
     is(sql("SELECT n FROM small_view WHERE x = $small"), '1', 'a small transaction does not wait for it');
     cmp_ok(big_now() - $before, '<', $big_rows, 'though it is under way');
     if ($end =~ /kill/) {
+        my $life = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+        my $former = $node->safe_psql('postgres', $life);
         kill 'KILL', fold_worker_pid($node);
         eval { $holder->quit };
+        # Until the postmaster notices, the server still takes connections.
+        wait_until(sub {
+            my ($status, $now) = eval { $node->psql('postgres', $life) };
+            return defined $status && $status == 0 && $now ne '' && $now ne $former;
+        });
         bring_back($node);
     } elsif ($end =~ /stop/) {
         $node->stop('immediate');
