@@ -62,7 +62,13 @@ NullableDatum load_stored(CombineColumn &column, const CombineEnvironment &envir
         return copy_state(column, stored);
     if (!stored.isnull)
         stored.value = PointerGetDatum(view::unwrap_state(column.form, stored.value));
-    return deserialize(column, environment, stored);
+    NullableDatum const state = deserialize(column, environment, stored);
+    if (state.isnull || column.form.native != view::NativeLayout::kNone)
+        return state;
+    // In nodeAgg.c a deserialized state is only ever the second argument: the first comes from
+    // combining NULL with one (a combine function of internal is never strict). Functions rely
+    // on it: array_agg_array_deserialize allocates less than the state's abytes says.
+    return call(&column.combine, column.collation, environment, 2, null_datum(), state);
 }
 
 NullableDatum store(CombineColumn &column, const CombineEnvironment &environment,

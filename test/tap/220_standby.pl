@@ -284,8 +284,8 @@ views_are_active($standby);
 # ---- a synchronous standby of the new primary, which dies under load ---------------------------
 
 $standby->safe_psql('postgres', 'ALTER SYSTEM RESET ALL');
-$standby->append_conf('postgresql.conf', "synchronous_standby_names = 'third'");
 my $third = make_standby($standby, 'third');
+$standby->append_conf('postgresql.conf', "synchronous_standby_names = 'third'");
 $standby->reload;
 ok($standby->poll_query_until('postgres', "SELECT application_name || ' ' || sync_state
     FROM pg_stat_replication", 'third sync'), 'a synchronous standby');
