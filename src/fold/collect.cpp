@@ -228,10 +228,9 @@ const spool::Chunk *parsed_chunk(TickChunk *chunk, MemoryContext context)
     return chunk->parsed;
 }
 
-bool collect(Collection *collection, Snapshot snapshot)
+bool collect(Collection *collection, Snapshot snapshot, const spool::XidSet &live)
 {
     Consumer *const consumer = collection->consumers[0];
-    spool::XidSet const live = spool::xid_set_of(snapshot, CurrentMemoryContext);
 
     collection->context = CurrentMemoryContext;
     collection->nbig = consumer->progress.nbig;

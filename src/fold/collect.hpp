@@ -49,8 +49,9 @@ struct Collection {
 /// What a chunk costs a tick, in bytes.
 Size weight_of(const spool::StoredChunk &stored);
 
-/// Fills `collection` (consumers are given) from the spool as `snapshot` sees it. False if the
+/// Fills `collection` (consumers are given) from the spool as `snapshot` sees it; `live` is
+/// its set of transactions. False if the
 /// chunks are too many and there are several consumers: try the first one alone.
-bool collect(Collection *collection, Snapshot snapshot);
+bool collect(Collection *collection, Snapshot snapshot, const spool::XidSet &live);
 
 } // namespace pipeline::fold

@@ -88,13 +88,13 @@ void collect_for(Collection *collection, Consumer *consumer, Snapshot snapshot,
     begin_collection(collection, consumer);
     if (consumer->id == InvalidOid)
         invite_laggards(collection, live);
-    if (collect(collection, snapshot))
+    if (collect(collection, snapshot, live))
         return;
     // Too much for one tick: the laggards catch up on their own first.
     for (int i = 1; i < collection->nconsumers; i++)
         collection->consumers[i]->must_catch_up = true;
     begin_collection(collection, consumer);
-    if (!collect(collection, snapshot))
+    if (!collect(collection, snapshot, live))
         elog(ERROR, "chunks of a single consumer do not fit");
 }
 
