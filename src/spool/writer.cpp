@@ -47,13 +47,20 @@ static void open_generation(StatementWriter *writer)
     pg::stop_point("spool_page_chosen");
 }
 
-void *chunk_buffer(StatementWriter *writer, std::size_t size)
+/// The tuple is one allocation, too, with a header and the other columns.
+void check_chunk_size(std::size_t size)
 {
-    if (!AllocSizeIsValid(size + VARHDRSZ))
+    constexpr std::size_t kOthers = 1024;
+    if (!AllocSizeIsValid(size + kOthers))
         ereport(
             ERROR,
             (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("row of a stream is too large"),
              errdetail("It needs %zu bytes; a row of a stream is limited to 1 GB in all.", size)));
+}
+
+void *chunk_buffer(StatementWriter *writer, std::size_t size)
+{
+    check_chunk_size(size);
     // The length word goes into the four bytes before the chunk, which is aligned to 8.
     char *const block =
         static_cast<char *>(MemoryContextAlloc(writer->scratch, size + MAXIMUM_ALIGNOF));

@@ -26,6 +26,9 @@ struct StatementWriter {
 /// `context` lives as long as the statement.
 StatementWriter *begin_statement(Oid stream, MemoryContext context);
 
+/// Raises the usual error if a chunk of `size` bytes cannot be stored: a row is too large.
+void check_chunk_size(std::size_t size);
+
 /// A buffer for a chunk of `size` bytes, aligned to 8 at the returned address.
 void *chunk_buffer(StatementWriter *writer, std::size_t size);
 

@@ -150,14 +150,14 @@ RowEncoder *begin_rows(Relation stream, MemoryContext context)
     return new (place) RowEncoder(stream, context);
 }
 
-void stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
+bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
 {
     int const i = encoder->arrival;
     if (i < 0)
-        return;
+        return false;
     slot_getallattrs(slot);
     if (!slot->tts_isnull[i])
-        return;
+        return false;
     if (encoder->rows->nrows() == 0)
         encoder->arrival_time = GetCurrentTimestamp();
     Datum const value = TimestampTzGetDatum(encoder->arrival_time);
@@ -173,6 +173,7 @@ void stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
         slot->tts_values[i] = value;
         slot->tts_isnull[i] = false;
     }
+    return true;
 }
 
 void add_row(RowEncoder *encoder, TupleTableSlot *slot)
@@ -186,6 +187,7 @@ void add_row(RowEncoder *encoder, TupleTableSlot *slot)
         flush(encoder);
         size = spool::encoded_size_with(rows, cells);
     }
+    spool::check_chunk_size(size); // before a second copy of it
     pg::enter([&] { rows.append(cells); });
     if (size > spool::kMaxPageChunk)
         flush(encoder); // a row wider than a page: a chunk of its own

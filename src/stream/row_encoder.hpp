@@ -14,9 +14,9 @@ struct RowEncoder;
 /// An encoder for rows of `stream`; it lives in `context`.
 RowEncoder *begin_rows(Relation stream, MemoryContext context);
 
-/// Fills arrival_timestamp if it is NULL. All rows of a chunk have the time at which its first
-/// row was written: a clock call per row would cost more than encoding it.
-void stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot);
+/// Fills arrival_timestamp if it is NULL, and tells whether it was. All rows of a chunk have the
+/// time at which its first row was written: a clock call per row would cost more than encoding it.
+bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot);
 
 void add_row(RowEncoder *encoder, TupleTableSlot *slot);
 

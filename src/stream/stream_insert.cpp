@@ -4,7 +4,11 @@
 #include "stream/stream.hpp"
 
 extern "C" {
+#include "commands/trigger.h"
+#include "executor/nodeModifyTable.h"
+#include "foreign/foreign.h"
 #include "nodes/execnodes.h"
+#include "nodes/parsenodes.h"
 }
 
 namespace pipeline::stream {
@@ -44,18 +48,49 @@ extern "C" void pipeline_begin_routed_insert(ModifyTableState *state, ResultRelI
     begin_insert(target, state->ps.state);
 }
 
+/// The policies of a partitioned table that the row was routed from. ModifyTable checks them
+/// for partitions that are tables only. The list holds those of the statement's own kind; of
+/// MERGE, which may insert and update, a row must pass both.
+void check_policies(EState *estate, ResultRelInfo *target, TupleTableSlot *slot)
+{
+    CmdType const command =
+        estate->es_plannedstmt != nullptr ? estate->es_plannedstmt->commandType : CMD_INSERT;
+    if (command != CMD_UPDATE)
+        ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, target, slot, estate);
+    if (command != CMD_INSERT)
+        ExecWithCheckOptions(WCO_RLS_UPDATE_CHECK, target, slot, estate);
+}
+
 /// Core enforces no constraint of a foreign table (nodeModifyTable.c:ExecInsert,
-/// copyfrom.c:CopyFrom leave it to the wrapper).
+/// copyfrom.c:CopyFrom leave it to the wrapper). The partition constraint holds for a routed
+/// row, unless something changed the row since: a BEFORE trigger, or the time stamp.
+void check_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, bool stamped)
+{
+    Relation const stream = target->ri_RelationDesc;
+    const TriggerDesc *const triggers = target->ri_TrigDesc;
+    if (target->ri_WithCheckOptions != NIL)
+        check_policies(estate, target, slot);
+    if (RelationGetDescr(stream)->constr != nullptr)
+        ExecConstraints(target, slot, estate);
+    if (stream->rd_rel->relispartition &&
+        (stamped || target->ri_RootResultRelInfo == nullptr ||
+         (triggers != nullptr && triggers->trig_insert_before_row)))
+        ExecPartitionCheck(target, slot, estate, true);
+}
+
+/// Generated columns have been computed before the time stamp was there, so those that use it
+/// hold the wrong value.
 extern "C" TupleTableSlot *pipeline_insert_row(EState *estate, ResultRelInfo *target,
                                                TupleTableSlot *slot, TupleTableSlot *)
 {
     RowEncoder *const encoder = encoder_of(target);
     Relation const stream = target->ri_RelationDesc;
-    stamp_arrival(encoder, slot);
-    if (RelationGetDescr(stream)->constr != nullptr)
-        ExecConstraints(target, slot, estate);
-    if (stream->rd_rel->relispartition && target->ri_RootResultRelInfo == nullptr)
-        ExecPartitionCheck(target, slot, estate, true);
+    const TupleConstr *const constraints = RelationGetDescr(stream)->constr;
+    bool const stamped = stamp_arrival(encoder, slot);
+    slot->tts_tableOid = RelationGetRelid(stream); // expressions may use it
+    if (stamped && constraints != nullptr && constraints->has_generated_stored)
+        ExecComputeStoredGenerated(target, estate, slot, CMD_INSERT);
+    check_row(estate, target, slot, stamped);
     add_row(encoder, slot);
     return slot;
 }
@@ -82,6 +117,16 @@ extern "C" void pipeline_truncate(List *relations, DropBehavior, bool)
                      "again.")));
 }
 
+extern "C" List *pipeline_import(ImportForeignSchemaStmt *statement, Oid)
+{
+    ereport(ERROR, (errcode(ERRCODE_FDW_NO_SCHEMAS),
+                    errmsg("server \"%s\" has no schemas to import", statement->server_name),
+                    errhint("Streams are created here: CREATE FOREIGN TABLE name (columns) SERVER "
+                            "%s.",
+                            quote_identifier(statement->server_name))));
+    pg_unreachable();
+}
+
 } // namespace
 
 void add_insert_callbacks(FdwRoutine *routine)
@@ -94,6 +139,7 @@ void add_insert_callbacks(FdwRoutine *routine)
     routine->EndForeignInsert = pipeline_end_modify;
     routine->ExecForeignInsert = pipeline_insert_row;
     routine->ExecForeignTruncate = pipeline_truncate;
+    routine->ImportForeignSchema = pipeline_import;
 }
 
 } // namespace pipeline::stream
