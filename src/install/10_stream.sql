@@ -4,7 +4,7 @@ COMMENT ON FUNCTION pipelinedb.stream_fdw_handler() IS 'handler of the foreign-d
 
 CREATE FUNCTION pipelinedb.stream_fdw_validator(options text[], catalog oid) RETURNS void
     AS 'MODULE_PATHNAME', 'pipeline_stream_fdw_validator' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pipelinedb.stream_fdw_validator(text[], oid) IS 'streams have no options; says so if the library was not loaded at server start';
+COMMENT ON FUNCTION pipelinedb.stream_fdw_validator(text[], oid) IS 'checks the options of streams; says so if the library was not loaded at server start';
 
 CREATE FOREIGN DATA WRAPPER stream_fdw
     HANDLER pipelinedb.stream_fdw_handler VALIDATOR pipelinedb.stream_fdw_validator;

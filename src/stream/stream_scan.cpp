@@ -2,6 +2,7 @@
 // fold plans. Everybody else is refused while planning.
 #include "pg/compat.hpp"
 #include "spool/feed.hpp"
+#include "spool/rendezvous.hpp"
 #include "stream/stream.hpp"
 
 extern "C" {
@@ -11,10 +12,14 @@ extern "C" {
 #include "optimizer/pathnode.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parse_param.h"
 }
 
 namespace pipeline::stream {
 namespace {
+
+/// As costsize.c's disable_cost: more than any plan without it.
+constexpr Cost kForbidden = 1.0e10;
 
 /// Executor state of one scan.
 struct ScanState {
@@ -26,16 +31,27 @@ struct ScanState {
     bool mapped; ///< `column` is right for the chunk at hand
 };
 
+const char *verb_of(CmdType command)
+{
+    switch (command) {
+    case CMD_UPDATE:
+        return "update";
+    case CMD_DELETE:
+        return "delete from";
+    case CMD_MERGE:
+        return "merge into";
+    default:
+        return "read";
+    }
+}
+
 [[noreturn]] void refuse(Oid relid, CmdType command)
 {
+    spool::require_preload(); // else nothing reads a stream, not even a continuous view
     const char *const name = get_rel_name(relid);
-    if (command == CMD_UPDATE || command == CMD_DELETE || command == CMD_MERGE)
+    if (command != CMD_SELECT)
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("cannot %s stream \"%s\"",
-                               command == CMD_UPDATE   ? "update"
-                               : command == CMD_DELETE ? "delete from"
-                                                       : "merge into",
-                               name),
+                        errmsg("cannot %s stream \"%s\"", verb_of(command), name),
                         errhint("A stream stores no rows. Only INSERT and COPY FROM work on it.")));
     ereport(ERROR,
             (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is a stream", name),
@@ -44,8 +60,62 @@ struct ScanState {
                      quote_identifier(name))));
 }
 
+/// A query names `parent`, and the stream is below it.
+[[noreturn]] void refuse_parent(Oid parent, Oid relid, CmdType command)
+{
+    bool const partitioned = get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE;
+    ereport(ERROR,
+            (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+             errmsg("cannot %s table \"%s\" because its %s \"%s\" is a stream", verb_of(command),
+                    get_rel_name(parent), partitioned ? "partition" : "child", get_rel_name(relid)),
+             errdetail("A stream stores no rows; those that were written to it are in its "
+                       "continuous views."),
+             partitioned ? errhint("Name another partition, or leave this one out by a condition "
+                                   "on the partition key.")
+                         : errhint("Use ONLY %s.", quote_identifier(get_rel_name(parent)))));
+}
+
+/// The table that the query names, if the stream is reached by inheritance; else InvalidOid.
+/// Members of a flattened UNION ALL have a parent that is no table.
+Oid named_parent(PlannerInfo *root, const RelOptInfo *rel, Oid relid)
+{
+    Oid parent = InvalidOid;
+    Index member = rel->relid;
+    while (root->append_rel_array != nullptr && root->append_rel_array[member] != nullptr &&
+           OidIsValid(root->append_rel_array[member]->parent_reloid)) {
+        parent = root->append_rel_array[member]->parent_reloid;
+        member = root->append_rel_array[member]->parent_relid;
+    }
+    if (parent == relid) // made while no hook of ours was there to refuse it
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("stream \"%s\" has inheritance children", get_rel_name(relid)),
+                        errhint("ALTER TABLE child NO INHERIT %s.",
+                                quote_identifier(get_rel_name(relid)))));
+    return parent;
+}
+
+/// A scan by way of a parent. Only the executor knows which partitions a generic plan or a
+/// stable function leaves out, so a read is refused when the scan starts
+/// (nodeAppend.c:ExecInitAppend starts those that are left). For a write it would be the server
+/// that refuses (execMain.c:CheckValidResultRel, for all targets), so the plan must not be
+/// taken: plancache.c makes a generic one in order to compare the costs.
+void size_below_parent(PlannerInfo *root, RelOptInfo *rel, Oid parent, Oid relid)
+{
+    bool const is_target = bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
+    if (is_target &&
+        (root->glob->boundParams != nullptr || !query_contains_extern_params(root->parse)))
+        refuse_parent(parent, relid, root->parse->commandType);
+    rel->tuples = 0;
+    rel->rows = 1;
+}
+
 extern "C" void pipeline_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 {
+    Oid const parent = named_parent(root, rel, relid);
+    if (OidIsValid(parent)) {
+        size_below_parent(root, rel, parent, relid);
+        return;
+    }
     const spool::Feed *const feed = spool::current_feed();
     if (feed == nullptr || feed->stream != relid) {
         bool const is_target = bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
@@ -58,13 +128,16 @@ extern "C" void pipeline_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 
 extern "C" void pipeline_paths(PlannerInfo *root, RelOptInfo *rel, Oid)
 {
-    Cost const total = rel->tuples * cpu_tuple_cost;
+    bool const is_target = bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
+    Cost const total = is_target ? kForbidden : rel->tuples * cpu_tuple_cost;
     add_path(rel, reinterpret_cast<Path *>(pg::make_foreign_scan_path(root, rel, 0, total)));
 }
 
-/// fdw_private: the attribute numbers that the query reads.
-extern "C" ForeignScan *pipeline_plan_scan(PlannerInfo *, RelOptInfo *rel, Oid, ForeignPath *,
-                                           List *tlist, List *clauses, Plan *outer_plan)
+/// fdw_private: the attribute numbers that the query reads, or, as a list of OIDs, the parent
+/// that it names.
+extern "C" ForeignScan *pipeline_plan_scan(PlannerInfo *root, RelOptInfo *rel, Oid relid,
+                                           ForeignPath *, List *tlist, List *clauses,
+                                           Plan *outer_plan)
 {
     Bitmapset *used = nullptr;
     pull_varattnos(reinterpret_cast<Node *>(rel->reltarget->exprs), rel->relid, &used);
@@ -74,6 +147,9 @@ extern "C" ForeignScan *pipeline_plan_scan(PlannerInfo *, RelOptInfo *rel, Oid, 
     List *wanted = NIL;
     for (int i = -1; (i = bms_next_member(used, i)) >= 0;)
         wanted = lappend_int(wanted, i + FirstLowInvalidHeapAttributeNumber);
+    Oid const parent = named_parent(root, rel, relid);
+    if (OidIsValid(parent))
+        wanted = list_make1_oid(parent);
     return make_foreignscan(tlist, quals, rel->relid, NIL, wanted, NIL, NIL, outer_plan);
 }
 
@@ -97,11 +173,13 @@ extern "C" void pipeline_begin_scan(ForeignScanState *node, int eflags)
     if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0)
         return;
     Relation const stream = node->ss.ss_currentRelation;
+    const auto *plan = reinterpret_cast<const ForeignScan *>(node->ss.ps.plan);
+    if (plan->fdw_private != NIL && IsA(plan->fdw_private, OidList))
+        refuse_parent(linitial_oid(plan->fdw_private), RelationGetRelid(stream), CMD_SELECT);
     const spool::Feed *const feed = spool::current_feed();
     if (feed == nullptr || feed->stream != RelationGetRelid(stream))
         refuse(RelationGetRelid(stream), CMD_SELECT);
     auto *state = static_cast<ScanState *>(palloc0(sizeof(ScanState)));
-    const auto *plan = reinterpret_cast<const ForeignScan *>(node->ss.ps.plan);
     list_wanted(state, plan->fdw_private, RelationGetDescr(stream));
     node->fdw_state = state;
 }

@@ -5,6 +5,7 @@
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
 #include "view/reloptions.hpp"
+#include "view/stream_rules.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -27,15 +28,6 @@ Oid named_relation(RangeVar *name)
                            get_rel_name(relid), get_rel_name(query->view)),
                     errhint("Alter the continuous view itself; this goes with it.")));
     pg_unreachable();
-}
-
-void refuse_stream_type(const AlterTableCmd *command, Oid stream)
-{
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("cannot change the type of column \"%s\" of stream \"%s\"",
-                           command->name, get_rel_name(stream)),
-                    errdetail("Rows that wait to be folded hold the old type."),
-                    errhint("Add a column of the new type instead.")));
 }
 
 /// What would break the correspondence of the definition with its table, or the table's
@@ -150,22 +142,20 @@ void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next)
 {
     auto *statement = reinterpret_cast<AlterTableStmt *>(call.statement->utilityStmt);
     Oid const relid = named_relation(statement->relation);
-    if (OidIsValid(relid) && is_stream(relid)) {
-        for (auto *command : pg::each<AlterTableCmd>(statement->cmds))
-            if (command->subtype == AT_AlterColumnType)
-                refuse_stream_type(command, relid);
-    }
+    check_stream_alter(statement, relid);
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
     if (query != nullptr)
         alter_view(call, next, query, relid);
     else
         next(call);
+    finish_stream_alter(statement, relid);
 }
 
 void handle_rename(pg::UtilityCall &call, pg::UtilityNext next)
 {
     auto *statement = reinterpret_cast<RenameStmt *>(call.statement->utilityStmt);
     Oid const relid = named_relation(statement->relation);
+    check_stream_rename(statement, relid);
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
     bool const of_relation = statement->renameType == OBJECT_VIEW ||
                              statement->renameType == OBJECT_TABLE ||

@@ -22,7 +22,12 @@ void handle_drop_owned(pg::UtilityCall &call, pg::UtilityNext next);
 
 // stream_ddl.cpp
 void handle_create_stream(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_create_table(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_create_table_as(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_copy(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_create_extension(pg::UtilityCall &call, pg::UtilityNext next);
+
+// stream_dml.cpp
+void install_dml_checks();
 
 } // namespace pipeline::view

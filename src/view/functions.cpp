@@ -4,9 +4,11 @@
 // Owns: nothing. May call: pg/, spool/rendezvous, view/catalog. Invariant: who changes a view's
 // state owns it.
 #include "pg/compat.hpp"
+#include "pg/list.hpp"
 #include "pg/settings.hpp"
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
+#include "view/stream_rules.hpp"
 
 extern "C" {
 #include "access/reloptions.h"
@@ -69,12 +71,12 @@ void validate_options(Datum options, Oid catalog)
     if (catalog == ForeignTableRelationId)
         spool::require_preload();
     List *const given = untransformRelOptions(options);
-    if (given == NIL)
-        return;
-    auto *option = static_cast<const DefElem *>(linitial(given));
-    ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-                    errmsg("invalid option \"%s\"", option->defname),
-                    errhint("Streams have no options.")));
+    for (auto *option : pg::each<DefElem>(given))
+        if (catalog != ForeignTableRelationId || strcmp(option->defname, kArrival) != 0)
+            ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+                            errmsg("invalid option \"%s\"", option->defname),
+                            errhint("The only option is %s, on or off, of a stream.", kArrival)));
+    (void) wants_arrival(given); // raises the error for a value that is not boolean
 }
 
 } // namespace

@@ -14,10 +14,13 @@ void install_hooks()
     pg::register_utility_handler(T_DropStmt, handle_drop);
     pg::register_utility_handler(T_DropOwnedStmt, handle_drop_owned);
     pg::register_utility_handler(T_CreateForeignTableStmt, handle_create_stream);
+    pg::register_utility_handler(T_CreateStmt, handle_create_table);
+    pg::register_utility_handler(T_CreateTableAsStmt, handle_create_table_as);
     pg::register_utility_handler(T_CopyStmt, handle_copy);
     // In this one's database the extension is not there before.
     pg::register_utility_handler(T_CreateExtensionStmt, handle_create_extension, true);
     install_drop_hook();
+    install_dml_checks();
 }
 
 } // namespace pipeline::view

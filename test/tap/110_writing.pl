@@ -273,12 +273,12 @@ refused('DELETE USING', 'DELETE FROM s USING plain p WHERE p.a = s.a', qr/42809.
 refused('MERGE', 'MERGE INTO s USING plain p ON s.a = p.a WHEN NOT MATCHED THEN INSERT VALUES (1)',
     qr/cannot execute MERGE|cannot merge into/);
 refused('TRUNCATE', 'TRUNCATE s', qr/42809.*cannot truncate stream "s".*HINT:/s);
-refused('COPY TO', 'COPY s TO STDOUT', qr/42809.*cannot copy from foreign table "s".*HINT:/s);
+refused('COPY TO', 'COPY s TO STDOUT', qr/42809.*cannot copy from stream "s".*HINT:/s);
 refused('COPY query TO', 'COPY (SELECT a FROM s) TO STDOUT', qr/42809.*"s" is a stream.*HINT:/s);
 refused('SELECT FOR UPDATE', 'SELECT * FROM s FOR UPDATE', qr/42809.*"s" is a stream.*HINT:/s);
 refused('a cursor', 'BEGIN; DECLARE c CURSOR FOR SELECT * FROM s', qr/42809.*"s" is a stream.*HINT:/s);
 refused('ON CONFLICT DO UPDATE', 'INSERT INTO s VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 2',
-    qr/there is no unique or exclusion constraint/);
+    qr/0A000.*ON CONFLICT is not supported for stream "s".*HINT:/s);
 refused('a bad row in the middle', "INSERT INTO s SELECT 100 / (2000 - g) FROM generate_series(1, 3000) g",
     qr/22012/);
 refused('a column that is not there', 'INSERT INTO s (nothing) VALUES (1)', qr/42703/);
