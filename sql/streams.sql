@@ -34,9 +34,12 @@ SELECT * FROM w;
 CREATE TABLE rowt (x int, y text);
 CREATE DOMAIN dcomp AS comp;
 CREATE TYPE outside AS (inner_ones dcomp[]);
-CREATE FOREIGN TABLE types (o outside, r rowt) SERVER pipelinedb;
+CREATE TYPE of_table AS (x int);
+CREATE TABLE typed OF of_table;
+CREATE FOREIGN TABLE types (o outside, r rowt, t typed) SERVER pipelinedb;
 ALTER TYPE comp ALTER ATTRIBUTE x TYPE text;
 ALTER TABLE rowt ALTER COLUMN x TYPE text;
+ALTER TYPE of_table ALTER ATTRIBUTE x TYPE text CASCADE;
 ALTER TYPE comp ADD ATTRIBUTE z int, DROP ATTRIBUTE y;
 ALTER TYPE comp RENAME ATTRIBUTE z TO zz;
 ALTER FOREIGN TABLE s DROP COLUMN k CASCADE;
@@ -52,6 +55,15 @@ CREATE FOREIGN TABLE quiet (a int) SERVER pipelinedb OPTIONS (arrival_timestamp 
 CREATE FOREIGN TABLE dropped (a int) SERVER pipelinedb;
 ALTER FOREIGN TABLE dropped DROP COLUMN arrival_timestamp;
 \d dropped
+-- the same by an event trigger
+CREATE FOREIGN TABLE by_trigger (a int) SERVER pipelinedb;
+CREATE FUNCTION drop_it() RETURNS event_trigger LANGUAGE plpgsql AS
+    $$BEGIN ALTER FOREIGN TABLE by_trigger DROP COLUMN arrival_timestamp; END$$;
+CREATE EVENT TRIGGER streams_drop_it ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
+    EXECUTE FUNCTION drop_it();
+CREATE TABLE fires_it ();
+DROP EVENT TRIGGER streams_drop_it;
+SELECT ftoptions FROM pg_foreign_table WHERE ftrelid = 'by_trigger'::regclass;
 ALTER FOREIGN TABLE dropped ADD COLUMN arrival_timestamp timestamptz;
 INSERT INTO dropped (a) VALUES (1) RETURNING arrival_timestamp IS NOT NULL AS stamped;
 CREATE FOREIGN TABLE bad (a int) SERVER pipelinedb OPTIONS (arrival_timestamp 'maybe');

@@ -10,6 +10,7 @@ extern "C" {
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
+#include "commands/event_trigger.h"
 #include "commands/tablecmds.h"
 #include "parser/parse_type.h"
 #include "utils/fmgroids.h"
@@ -61,13 +62,25 @@ struct StreamColumn {
 
 StreamColumn find_stream_column(Oid type);
 
+/// CREATE TABLE ... OF type: ALTER TYPE ... CASCADE changes it, too.
+bool is_typed_table(Oid relid, Oid type)
+{
+    HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+    if (!HeapTupleIsValid(tuple))
+        return false;
+    bool const typed = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->reloftype == type;
+    ReleaseSysCache(tuple);
+    return typed;
+}
+
 StreamColumn check_dependent(const FormData_pg_depend *row)
 {
     if (row->classid == TypeRelationId) // an array, a domain or a range of it
         return find_stream_column(row->objid);
-    if (row->classid != RelationRelationId || row->objsubid <= 0)
+    if (row->classid != RelationRelationId ||
+        (row->objsubid <= 0 && !is_typed_table(row->objid, row->refobjid)))
         return {};
-    if (is_stream(row->objid))
+    if (row->objsubid > 0 && is_stream(row->objid))
         return {row->objid, static_cast<AttrNumber>(row->objsubid)};
     Oid const row_type = get_rel_type_id(row->objid);
     return OidIsValid(row_type) ? find_stream_column(row_type) : StreamColumn{};
@@ -176,7 +189,7 @@ Oid owner_of(Oid relid)
 
 /// A dump does not say that a column was dropped; the option does, so that CREATE FOREIGN
 /// TABLE does not add it again.
-void note_missing_arrival(Oid stream)
+void note_missing_arrival(const AlterTableStmt *statement, Oid stream)
 {
     if (get_attnum(stream, kArrival) != InvalidAttrNumber)
         return;
@@ -192,9 +205,12 @@ void note_missing_arrival(Oid stream)
     AlterTableCmd *const command = makeNode(AlterTableCmd);
     command->subtype = AT_GenericOptions;
     command->def = reinterpret_cast<Node *>(list_make1(option));
-    // Who owns a parent may drop its columns from children of others.
+    // Who owns a parent may drop its columns from children of others. An event trigger may have
+    // run the statement; its command collection is not prepared for a change of ours.
+    EventTriggerAlterTableStart(reinterpret_cast<Node *>(const_cast<AlterTableStmt *>(statement)));
     pg::as_user(owner_of(stream), SECURITY_LOCAL_USERID_CHANGE,
                 [&] { AlterTableInternal(stream, list_make1(command), false); });
+    EventTriggerAlterTableEnd();
     CommandCounterIncrement();
 }
 
@@ -250,7 +266,7 @@ void finish_stream_alter(const AlterTableStmt *statement, Oid relid)
         return;
     CommandCounterIncrement();
     for (Oid const stream : pg::each_oid(streams_below(relid)))
-        note_missing_arrival(stream);
+        note_missing_arrival(statement, stream);
 }
 
 void check_stream_rename(const RenameStmt *statement, Oid relid)
