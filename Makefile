@@ -9,7 +9,7 @@ TOP := $(patsubst %/,%,$(dir $(abspath $(firstword $(MAKEFILE_LIST)))))
 
 # ---- commands that set up their own copy, build and server --------------------------------
 
-KINDS_ALONE := lint unit regress isolation prove crash fuzz bench
+KINDS_ALONE := lint unit regress isolation prove crash fuzz idle bench
 COMMANDS := test $(KINDS_ALONE) format demo demo-stop help
 .PHONY: $(COMMANDS)
 
@@ -18,6 +18,7 @@ ifeq ($(origin PG_CONFIG),command line)
 export PG_CONFIG
 endif
 export KINDS REGRESS ISOLATION PROVE_TESTS PROVE_FLAGS KEEP SANITIZE ROUNDS JOBS
+export IDLE_SECONDS PIPELINE_DATA
 
 # SECONDS is a counter in bash, so it travels under another name.
 ifneq ($(filter command line environment,$(origin SECONDS)),)
@@ -55,6 +56,7 @@ endif
 #   make lint, make format
 #   make crash ROUNDS=20      kill -9 in a loop
 #   make fuzz SECONDS=60      mutated chunks against the decoder
+#   make idle                 a server with nothing to do, watched for IDLE_SECONDS=60
 #   make demo, make demo-stop
 #   KEEP=1 keeps the temporary folder, PG_CONFIG and JOBS=n are honoured everywhere
 # ---- end -----------------------------------------------------------------------------------

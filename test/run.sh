@@ -161,6 +161,8 @@ run_perl() {
             TEMP_CONFIG="$WORK/server.conf" PG_REGRESS="$PGXS_DIR/test/regress/pg_regress" \
             PGPORT=65432 PERL_TEST_HARNESS_DUMP_TAP="$log/raw" PG_CONFIG="$PG_CONFIG" \
             PIPELINE_CRASH_ROUNDS="${ROUNDS:-}" PIPELINE_SOURCE="$WORK/src" \
+            PIPELINE_IDLE_SECONDS="${IDLE_SECONDS:-}" \
+            PIPELINE_DATA="${PIPELINE_DATA:-$(dirname "$TOP")/shared/data}" \
             timeout 1800 prove ${PROVE_FLAGS:-} -I "$PGXS_DIR/test/perl" -I "$WORK/src" \
             "$WORK/src/$file" >"$log.log" 2>&1 || status=$?
         good=$(find "$log/raw" -type f -exec grep -hE '^ok\b' {} + 2>/dev/null | wc -l)
@@ -194,6 +196,8 @@ run_prove() {
 }
 
 run_crash() { run_perl crash $(perl_tests 'test/tap/*crash*.pl'); }
+
+run_idle() { IDLE_SECONDS=${IDLE_SECONDS:-60} run_perl idle $(perl_tests 'test/tap/*idle*.pl'); }
 
 run_bench() {
     title bench
