@@ -182,6 +182,11 @@ bool lock_generation(Oid relid)
 /// One generation, in a transaction of its own. True if it was emptied.
 bool empty_generation(const spool::Generation &generation)
 {
+    // A first look without locks: an AccessExclusiveLock costs an xid and a WAL record
+    // (lock.c: LogAccessExclusiveLockPrepare), again and again while a view is paused.
+    AcceptInvalidationMessages();
+    if (!refresh_state() || !is_drained(generation))
+        return false;
     pg::stop_point("empty_before_lock");
     if (!lock_generation(generation.relid) || !lock_emptying())
         return false;

@@ -70,6 +70,9 @@ wait_folded($idle, $_) for qw(postgres db1);
 $idle->poll_query_until($_, "SELECT sum(pg_relation_size(c.oid)) = 0 FROM pg_class c
     WHERE relnamespace = 'pipelinedb'::regnamespace AND relname ~ '^spool_'")
     or die 'the spool is not emptied' for qw(postgres db1);
+# A paused view keeps its rows in the spool: an idle worker looks again now and then.
+$idle->safe_psql('db1', "SELECT pipelinedb.deactivate('paused'); INSERT INTO s VALUES (1)");
+wait_folded($idle, 'db1');
 is($idle->safe_psql('postgres', "SELECT string_agg(backend_type || ' ' || coalesce(datname, '-'), ', '
         ORDER BY backend_type, datname) FROM pg_stat_activity WHERE backend_type LIKE 'pipelinedb%'"),
     'pipelinedb fold worker db1, pipelinedb fold worker postgres, pipelinedb launcher -',
