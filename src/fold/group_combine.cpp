@@ -1,6 +1,7 @@
 #include "fold/group_combine.hpp"
 
 #include "pg/scope.hpp"
+#include "view/aggregate_rights.hpp"
 
 extern "C" {
 #include "catalog/pg_aggregate.h"
@@ -105,6 +106,9 @@ void init_combine_column(CombineColumn *column, const Aggref *aggref, MemoryCont
 {
     column->form = view::state_form_of(aggref);
     column->collation = aggref->inputcollid;
+    Oid const functions[] = {column->form.combinefn, column->form.serialfn,
+                             column->form.deserialfn};
+    view::check_component_functions(aggref->aggfnoid, functions, lengthof(functions));
     fmgr_info_cxt(column->form.combinefn, &column->combine, context);
     // As nodeAgg.c:build_pertrans_for_aggref: a polymorphic function asks for its actual types.
     pg::in_context(context, [&] {

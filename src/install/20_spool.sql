@@ -41,13 +41,13 @@ BEGIN
     EXECUTE format('CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON %s
         FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated()', spool);
     EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER drop_replicated', spool);
+    PERFORM pipelinedb.protect(spool::regclass);
     IF NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass
                    AND objid = spool::regclass AND deptype = 'e') THEN
         EXECUTE format('ALTER EXTENSION pipeline_ext ADD TABLE %s', spool);
     END IF;
 END $$;
 COMMENT ON FUNCTION pipelinedb.create_generation(int4) IS 'internal: creates the spool table spool_<id>';
-REVOKE ALL ON FUNCTION pipelinedb.create_generation(int4) FROM PUBLIC;
 
 CREATE FUNCTION pipelinedb.drop_replicated() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN NULL; END $$;

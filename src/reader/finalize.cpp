@@ -7,6 +7,7 @@
 #include "pg/postgres.hpp"
 
 #include "pg/compat.hpp"
+#include "view/aggregate_rights.hpp"
 #include "view/state_form.hpp"
 
 extern "C" {
@@ -53,26 +54,13 @@ struct Inputs {
     Oid types[FUNC_MAX_ARGS];
 };
 
-void check_execute(Oid function, Oid role, ObjectType kind)
-{
-    if (!pg::may_execute(function, role))
-        aclcheck_error(ACLCHECK_NO_PRIV, kind, get_func_name(function));
-}
-
 /// As ExecInitAgg: the caller needs the right to the aggregate, the aggregate's owner to its
 /// functions.
 void check_permissions(const StateForm &form)
 {
-    check_execute(form.aggregate, GetUserId(), OBJECT_AGGREGATE);
-    HeapTuple const tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(form.aggregate));
-    if (!HeapTupleIsValid(tuple))
-        elog(ERROR, "cache lookup failed for function %u", form.aggregate);
-    Oid const owner = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->proowner;
-    ReleaseSysCache(tuple);
+    view::check_may_execute(form.aggregate, GetUserId(), OBJECT_AGGREGATE);
     Oid const functions[] = {form.deserialfn, form.finalfn};
-    for (Oid function : functions)
-        if (OidIsValid(function))
-            check_execute(function, owner, OBJECT_FUNCTION);
+    view::check_component_functions(form.aggregate, functions, lengthof(functions));
 }
 
 void check_type(Oid expected, Oid given, Oid aggregate, const char *what)

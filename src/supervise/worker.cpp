@@ -5,6 +5,8 @@
 #include "view/catalog.hpp"
 
 extern "C" {
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -51,6 +53,20 @@ void force_settings()
     SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/// A database's owner may say ALTER DATABASE ... SET role (or session_authorization), which this
+/// session has taken at its start, too (postinit.c: process_settings). Rights would be missing
+/// then, and the functions of views would see that role as the session's.
+void be_superuser()
+{
+    if (GetUserId() == BOOTSTRAP_SUPERUSERID && GetSessionUserId() == BOOTSTRAP_SUPERUSERID)
+        return;
+    StartTransactionCommand();
+    SetConfigOption("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false),
+                    PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
+    CommitTransactionCommand();
+}
+
 /// True if the extension is in this database and the lock is ours. Waits for a former worker
 /// that has not quite gone.
 bool has_work_here()
@@ -73,6 +89,7 @@ void run(Oid db, int number)
 {
     BackgroundWorkerInitializeConnectionByOid(db, InvalidOid, 0);
     force_settings();
+    be_superuser();
     if (!spool::attach_worker(number))
         proc_exit(0);
     // A wake-up from here on is seen by leave_worker().
