@@ -2,6 +2,7 @@
 
 #include "pg/settings.hpp"
 #include "pg/utility_hook.hpp"
+#include "spool/gauge.hpp"
 #include "spool/generations.hpp"
 #include "spool/own_writes.hpp"
 #include "spool/rendezvous.hpp"
@@ -24,6 +25,7 @@ void _PG_init()
     settings::define_all();
     if (process_shared_preload_libraries_in_progress) {
         spool::install_rendezvous();
+        spool::install_gauges();
         spool::install_own_writes();
         spool::install_generations();
         supervise::install_database_ddl();

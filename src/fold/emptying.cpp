@@ -7,6 +7,7 @@
 #include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "pg/stop_points.hpp"
+#include "spool/gauge.hpp"
 #include "spool/generations.hpp"
 #include "spool/xid_sets.hpp"
 
@@ -225,6 +226,15 @@ template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
     return !failure.failed;
 }
 
+/// Under a small limit the current generation must not be all that there is: it is not emptied
+/// while somebody writes.
+Size rotation_size()
+{
+    Size const chosen = static_cast<Size>(settings::spool_generation_size) * 1024 * 1024;
+    Size const limit = spool::spool_limit();
+    return limit == 0 ? chosen : std::min(chosen, std::max(limit / 8, Size{256 * 1024}));
+}
+
 struct Plan {
     bool rotate;
     int32 rotate_to;
@@ -249,8 +259,7 @@ void look_around(bool idle, Plan *plan)
         if (!is_empty && (generation != current || idle) && plan->ncandidates < kMaxGenerations)
             plan->candidates[plan->ncandidates++] = *generation;
     }
-    plan->rotate = bytes_of(current->relid) >=
-                       static_cast<Size>(settings::spool_generation_size) * 1024 * 1024 &&
+    plan->rotate = bytes_of(current->relid) >= rotation_size() &&
                    (empty_one_found || list_length(generations) < kMaxGenerations);
 }
 

@@ -2,6 +2,7 @@
 
 #include "fold/emptying.hpp"
 #include "fold/fold_state.hpp"
+#include "fold/full_spool.hpp"
 #include "fold/tick.hpp"
 #include "fold/view_fold.hpp"
 #include "pg/list.hpp"
@@ -40,6 +41,7 @@ struct Pace {
     int stretch;      ///< ms added while the removable horizon lags
     int failures;     ///< ticks that failed in a row
     bool spool_clean; ///< nothing to empty since the last look
+    uint64 wakes;     ///< seen so far: each may mean chunks, also some that no view reads
     int tend_delay;   ///< ms until an idle worker tries again to empty generations
 };
 
@@ -187,6 +189,10 @@ void tend(Pace *pace, bool idle)
     pace->last_tend = GetCurrentTimestamp();
     if (idle)
         pace->tend_delay = std::min(pace->tend_delay * 2, kLongestTendDelay);
+    if (limit_spool()) {
+        pace->spool_clean = false;
+        pace->tend_delay = kIdleBeforeEmptying;
+    }
 }
 
 void take_interrupts()
@@ -226,8 +232,10 @@ std::uint64_t run_worker()
         pace.failures = round.failed ? pace.failures + 1 : 0;
 
         TimestampTz now = GetCurrentTimestamp();
-        if (round.folded) {
+        if (round.folded)
             pace.last_work = now;
+        if (round.folded || pace.wakes != wakes) {
+            pace.wakes = wakes;
             pace.spool_clean = false;
             pace.tend_delay = kIdleBeforeEmptying;
         }
@@ -249,7 +257,7 @@ std::uint64_t run_worker()
         if (idle && pace.spool_clean &&
             elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
             return wakes;
-        if (round.consumers_changed || spool::count_wakes() != wakes)
+        if (round.consumers_changed || !state().valid || spool::count_wakes() != wakes)
             continue;
         pgstat_report_stat(true); // autovacuum decides by these numbers
         pgstat_report_activity(STATE_IDLE, nullptr);

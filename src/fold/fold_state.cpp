@@ -127,6 +127,16 @@ List *without_orphans(const List *stored, const List *queries)
     return rest;
 }
 
+/// A lost view has no progress and takes no rows: to the worker it is not there.
+List *without_lost(const List *queries)
+{
+    List *rest = NIL;
+    for (auto *query : pg::each<view::ContinuousQuery>(queries))
+        if (!query->lost)
+            rest = lappend(rest, query);
+    return rest;
+}
+
 } // namespace
 
 FoldState &state()
@@ -154,7 +164,7 @@ bool refresh_state()
     // one of the shared consumer.
     Snapshot const snapshot = RegisterSnapshot(GetLatestSnapshot());
     List *stored = spool::list_progress(snapshot);
-    List *const queries = view::list_queries(snapshot);
+    List *const queries = without_lost(view::list_queries(snapshot));
     UnregisterSnapshot(snapshot);
     stored = without_orphans(stored, queries);
     pg::in_context(the_state.context, [&] {

@@ -4,7 +4,7 @@
 CREATE TABLE pipelinedb.generation (
     id      int4 PRIMARY KEY,
     ordinal int8 NOT NULL UNIQUE
-);
+) USING heap;
 COMMENT ON TABLE pipelinedb.generation IS 'the spool tables spool_<id>; the highest ordinal is written now';
 COMMENT ON COLUMN pipelinedb.generation.id IS 'number in the name of the spool table';
 COMMENT ON COLUMN pipelinedb.generation.ordinal IS 'rotation count; all chunks of a transaction lie in one generation';
@@ -14,7 +14,7 @@ CREATE TABLE pipelinedb.progress (
     folded    pg_snapshot NOT NULL,
     big_xids  xid8[] NOT NULL DEFAULT '{}',
     big_seqs  int8[] NOT NULL DEFAULT '{}'
-) WITH (fillfactor = 50);
+) USING heap WITH (fillfactor = 50);
 COMMENT ON TABLE pipelinedb.progress IS 'which transactions have been folded; changed only in the transaction that folds them';
 COMMENT ON COLUMN pipelinedb.progress.consumer IS '0 = shared by all views without a row of their own, else the view';
 COMMENT ON COLUMN pipelinedb.progress.folded IS 'a transaction is folded when it is visible in this snapshot';
@@ -53,13 +53,14 @@ CREATE FUNCTION pipelinedb.drop_replicated() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN NULL; END $$;
 COMMENT ON FUNCTION pipelinedb.drop_replicated() IS 'internal: drops rows that logical replication delivers';
 
+-- Before the triggers: with session_replication_role = replica they would drop these rows.
+SELECT pipelinedb.create_generation(0), pipelinedb.create_generation(1);
+INSERT INTO pipelinedb.generation (id, ordinal) VALUES (0, 1), (1, 0);
+INSERT INTO pipelinedb.progress (consumer, folded) VALUES (0, pg_current_snapshot());
+
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.generation
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.generation ENABLE REPLICA TRIGGER drop_replicated;
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.progress
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.progress ENABLE REPLICA TRIGGER drop_replicated;
-
-SELECT pipelinedb.create_generation(0), pipelinedb.create_generation(1);
-INSERT INTO pipelinedb.generation (id, ordinal) VALUES (0, 1), (1, 0);
-INSERT INTO pipelinedb.progress (consumer, folded) VALUES (0, pg_current_snapshot());

@@ -10,8 +10,11 @@ CREATE TABLE pipelinedb.query (
     active       bool NOT NULL DEFAULT true,
     sqlstate     text,
     message      text,
-    failed_at    timestamptz
-);
+    failed_at    timestamptz,
+    lost_since   timestamptz,
+    lost_until   timestamptz,
+    lost_rows    int8 NOT NULL DEFAULT 0
+) USING heap;
 CREATE INDEX query_stream_idx ON pipelinedb.query (stream);
 COMMENT ON TABLE pipelinedb.query IS 'continuous views; read pipelinedb.views instead';
 COMMENT ON COLUMN pipelinedb.query.view IS 'the view that users read';
@@ -24,6 +27,9 @@ COMMENT ON COLUMN pipelinedb.query.active IS 'false after pipelinedb.deactivate(
 COMMENT ON COLUMN pipelinedb.query.sqlstate IS 'the error that stopped the view, NULL while it folds';
 COMMENT ON COLUMN pipelinedb.query.message IS 'its message';
 COMMENT ON COLUMN pipelinedb.query.failed_at IS 'when it stopped';
+COMMENT ON COLUMN pipelinedb.query.lost_since IS 'when the view was last detached from its stream, since the spool was full';
+COMMENT ON COLUMN pipelinedb.query.lost_until IS 'when pipelinedb.activate() ended that; NULL while it lasts';
+COMMENT ON COLUMN pipelinedb.query.lost_rows IS 'rows that waited for the view when it was detached, of all times together';
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.query
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.query ENABLE REPLICA TRIGGER drop_replicated;

@@ -5,7 +5,7 @@ COMMENT ON FUNCTION pipelinedb.guard_matrel() IS 'refuses changes to the table b
 
 CREATE FUNCTION pipelinedb.activate(name text) RETURNS bool
     AS 'MODULE_PATHNAME', 'pipeline_activate' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pipelinedb.activate(text) IS 'lets a paused or failed continuous view fold again; true if its state changed';
+COMMENT ON FUNCTION pipelinedb.activate(text) IS 'lets a paused, failed or lost continuous view fold again; true if its state changed';
 
 CREATE FUNCTION pipelinedb.deactivate(name text) RETURNS bool
     AS 'MODULE_PATHNAME', 'pipeline_deactivate' LANGUAGE C STRICT;
@@ -21,7 +21,8 @@ CREATE VIEW pipelinedb.views AS
            q.stream::pg_catalog.regclass AS stream,
            q.matrel::pg_catalog.regclass AS matrel,
            q.active,
-           CASE WHEN NOT q.active THEN 'paused'
+           CASE WHEN q.lost_since IS NOT NULL AND q.lost_until IS NULL THEN 'lost'
+                WHEN NOT q.active THEN 'paused'
                 WHEN q.sqlstate IS NOT NULL THEN 'failed'
                 ELSE 'active' END AS state,
            pg_catalog.pg_get_viewdef(q.definition) AS query,
@@ -29,14 +30,20 @@ CREATE VIEW pipelinedb.views AS
            CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE')
                   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')
                 THEN q.message END AS message,
-           q.failed_at
+           q.failed_at,
+           q.lost_since,
+           q.lost_until,
+           q.lost_rows
       FROM pipelinedb.query q
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) q.view
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace;
 COMMENT ON VIEW pipelinedb.views IS 'continuous views and their state';
-COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate) or failed';
+COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate), failed, or lost (detached, since the spool was full)';
 COMMENT ON COLUMN pipelinedb.views.query IS 'what the fold worker computes';
 COMMENT ON COLUMN pipelinedb.views.message IS 'the error that stopped it; only for its owner and pg_monitor';
+COMMENT ON COLUMN pipelinedb.views.lost_since IS 'when it was last detached from its stream: it takes no rows from then on';
+COMMENT ON COLUMN pipelinedb.views.lost_until IS 'when pipelinedb.activate() ended that';
+COMMENT ON COLUMN pipelinedb.views.lost_rows IS 'rows of its stream that were discarded unread when it was detached, in all';
 
 CREATE VIEW pipelinedb.streams AS
     SELECT n.nspname AS schema,

@@ -12,6 +12,8 @@ constinit int fold_interval = 2;
 constinit int fold_batch = 16384;
 constinit int view_timeout = 30000;
 constinit int spool_generation_size = 64;
+constinit int max_spool_size = 10240;
+constinit int spool_full_action = kDetach;
 constinit int idle_exit = 300;
 constinit int fillfactor = 50;
 constinit char *stop_points = nullptr;
@@ -22,6 +24,9 @@ constexpr config_enum_entry kInsertLevels[] = {{"async", kAsync, false},
                                                {"sync_receive", kSyncReceive, false},
                                                {"sync_commit", kSyncCommit, false},
                                                {nullptr, 0, false}};
+
+constexpr config_enum_entry kFullSpoolActions[] = {
+    {"detach", kDetach, false}, {"reject", kReject, false}, {nullptr, 0, false}};
 
 void define_for_writers()
 {
@@ -78,6 +83,20 @@ void define_for_fold_workers()
                             "one.",
                             nullptr, &spool_generation_size, 64, 1, 65536, PGC_SIGHUP, GUC_UNIT_MB,
                             nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.max_spool_size",
+                            "Sets the maximum size of the rows of a database that wait to be "
+                            "folded.",
+                            "At this size writes to streams fail, unless a view can be detached. "
+                            "A value of 0 turns the limit off.",
+                            &max_spool_size, 10240, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
+                            nullptr, nullptr);
+    DefineCustomEnumVariable("pipelinedb.spool_full_action",
+                             "Sets what happens when the spool has pipelinedb.max_spool_size.",
+                             "With detach, paused, failed, blocked and slow views that hold the "
+                             "oldest rows lose what waits for them; with reject, writes to streams "
+                             "fail instead.",
+                             &spool_full_action, kDetach, kFullSpoolActions, PGC_SIGHUP, 0, nullptr,
+                             nullptr, nullptr);
     DefineCustomIntVariable("pipelinedb.idle_exit",
                             "Sets the time after which an idle fold worker exits.",
                             "The next write to a stream starts it again.", &idle_exit, 300, 1,

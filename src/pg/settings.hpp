@@ -10,6 +10,9 @@ namespace pipeline::settings {
 
 enum InsertLevel : int { kAsync = 0, kSyncReceive = 1, kSyncCommit = 2 };
 
+/// What happens at 100 % of max_spool_size.
+enum FullSpoolAction : int { kDetach = 0, kReject = 1 };
+
 extern int stream_insert_level;     ///< an InsertLevel
 extern bool read_own_writes;        ///< SELECT waits for this session's own committed writes
 extern int read_own_writes_timeout; ///< ms; how long such a SELECT waits at most
@@ -18,6 +21,8 @@ extern int fold_interval;           ///< ms; pause after a tick that folded litt
 extern int fold_batch;              ///< kB of chunks that one tick takes at most
 extern int view_timeout;            ///< ms; the longest turn of a view in a tick, 0 = no limit
 extern int spool_generation_size;   ///< MB; a larger spool table is rotated
+extern int max_spool_size;          ///< MB; of all spool tables of a database, 0 = no limit
+extern int spool_full_action;       ///< a FullSpoolAction
 extern int idle_exit;               ///< s; a fold worker idle for so long exits
 extern int fillfactor;              ///< default fillfactor of a view's table
 extern char *stop_points;           ///< "name:action, …", for tests; empty = none

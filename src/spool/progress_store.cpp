@@ -3,6 +3,7 @@
 #include "view/catalog.hpp"
 
 extern "C" {
+#include "access/heapam.h"
 #include "catalog/indexing.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
@@ -118,6 +119,30 @@ TransactionId replace_progress(Oid consumer, TransactionId version, const Progre
     systable_endscan(scan);
     table_close(rel, NoLock);
     return GetCurrentTransactionId();
+}
+
+bool remove_progress(Oid consumer, TransactionId version)
+{
+    Relation rel = table_open(view::catalog_relation("progress"), RowExclusiveLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, kConsumer + 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(consumer));
+    SysScanDesc scan =
+        systable_beginscan(rel, view::catalog_relation("progress_pkey"), true, nullptr, 1, &key);
+    HeapTuple const current = systable_getnext(scan);
+    bool removed = false;
+    if (HeapTupleIsValid(current) && HeapTupleHeaderGetRawXmin(current->t_data) == version) {
+        HeapTupleData locked = *current;
+        Buffer buffer;
+        TM_FailureData failure;
+        removed = heap_lock_tuple(rel, &locked, GetCurrentCommandId(true), LockTupleExclusive,
+                                  LockWaitSkip, false, &buffer, &failure) == TM_Ok;
+        ReleaseBuffer(buffer);
+        if (removed)
+            CatalogTupleDelete(rel, &current->t_self);
+    }
+    systable_endscan(scan);
+    table_close(rel, NoLock);
+    return removed;
 }
 
 TransactionId add_progress(Oid consumer, const Progress &progress)

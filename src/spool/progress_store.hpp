@@ -20,6 +20,10 @@ List *list_progress(Snapshot snapshot);
 /// Replaces the row if its version is `version`; returns the new version.
 TransactionId replace_progress(Oid consumer, TransactionId version, const Progress &progress);
 
+/// Deletes the row if its version is `version`; false if it is not, or another transaction has
+/// changed it and not ended. Nobody is waited for.
+bool remove_progress(Oid consumer, TransactionId version);
+
 /// Adds the row of a consumer that begins where another stood.
 TransactionId add_progress(Oid consumer, const Progress &progress);
 

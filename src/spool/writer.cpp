@@ -1,6 +1,7 @@
 #include "spool/writer.hpp"
 
 #include "pg/stop_points.hpp"
+#include "spool/gauge.hpp"
 #include "spool/generations.hpp"
 #include "spool/rendezvous.hpp"
 
@@ -39,6 +40,7 @@ StatementWriter *begin_statement(Oid stream, MemoryContext context)
 /// by an earlier transaction of this backend could lie anywhere before.
 static void open_generation(StatementWriter *writer)
 {
+    check_room_for_statement(); // before the lock, which would keep the generation from emptying
     note_write(GetTopFullTransactionId());
     writer->relation = open_generation_to_write();
     writer->generation = RelationGetRelid(writer->relation);
@@ -71,6 +73,8 @@ void write_chunk(StatementWriter *writer, uint32 nrows, void *chunk, std::size_t
 {
     if (writer->relation == nullptr)
         open_generation(writer);
+    else
+        check_room_for_chunk(size);
     void *const datum = static_cast<char *>(chunk) - VARHDRSZ;
     SET_VARSIZE(datum, size + VARHDRSZ);
     bool const is_wide = size > kMaxPageChunk;

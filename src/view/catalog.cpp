@@ -40,7 +40,10 @@ enum Column : AttrNumber {
     kSqlstate,
     kMessage,
     kFailedAt,
-    kNumColumns = kFailedAt
+    kLostSince,
+    kLostUntil,
+    kLostRows,
+    kNumColumns = kLostRows
 };
 
 struct Cache {
@@ -90,6 +93,7 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
     query->created_seq = DatumGetInt64(values[kCreatedSeq - 1]);
     query->active = DatumGetBool(values[kActive - 1]);
     query->failed = !nulls[kSqlstate - 1];
+    query->lost = !nulls[kLostSince - 1] && nulls[kLostUntil - 1];
     return query;
 }
 
@@ -140,25 +144,6 @@ bool update_row(Oid view, Datum *values, bool *nulls, bool *replace)
             CommandCounterIncrement(); // one query may change the row twice
         }
         return found;
-    });
-}
-
-/// False if another transaction has changed the row and not ended. heap_update would wait for
-/// it, and with the fold worker all views.
-bool lock_row_at_once(Oid view)
-{
-    return pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
-        TM_Result result = TM_Deleted;
-        with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
-            HeapTupleData locked = *tuple;
-            Buffer buffer;
-            TM_FailureData failure;
-            result =
-                heap_lock_tuple(rel, &locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
-                                LockWaitSkip, false, &buffer, &failure);
-            ReleaseBuffer(buffer);
-        });
-        return result == TM_Ok;
     });
 }
 
@@ -220,6 +205,8 @@ void insert_query(const ContinuousQuery &query)
         values[kCreatedSeq - 1] = Int64GetDatum(query.created_seq);
         values[kActive - 1] = BoolGetDatum(query.active);
         nulls[kSqlstate - 1] = nulls[kMessage - 1] = nulls[kFailedAt - 1] = true;
+        nulls[kLostSince - 1] = nulls[kLostUntil - 1] = true;
+        values[kLostRows - 1] = Int64GetDatum(0);
         CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
         announce_change();
     });
@@ -264,9 +251,27 @@ bool set_active(Oid view, bool active)
     return update_row(view, values, nulls, replace);
 }
 
+/// heap_update would wait, and with the fold worker all views.
+bool lock_query_at_once(Oid view)
+{
+    return pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
+        TM_Result result = TM_Deleted;
+        with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
+            HeapTupleData locked = *tuple;
+            Buffer buffer;
+            TM_FailureData failure;
+            result =
+                heap_lock_tuple(rel, &locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+                                LockWaitSkip, false, &buffer, &failure);
+            ReleaseBuffer(buffer);
+        });
+        return result == TM_Ok;
+    });
+}
+
 bool mark_failed(Oid view, int sqlstate, const char *message)
 {
-    if (!lock_row_at_once(view))
+    if (!lock_query_at_once(view))
         return false;
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
@@ -279,6 +284,47 @@ bool mark_failed(Oid view, int sqlstate, const char *message)
     for (int column = kSqlstate; column <= kFailedAt; column++)
         replace[column - 1] = true;
     return update_row(view, values, nulls, replace);
+}
+
+static int64 lost_rows_of(Oid view)
+{
+    return pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
+        int64 rows = 0;
+        with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
+            bool isnull;
+            rows = DatumGetInt64(heap_getattr(tuple, kLostRows, RelationGetDescr(rel), &isnull));
+        });
+        return rows;
+    });
+}
+
+void mark_lost(Oid view, int64 rows)
+{
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    values[kLostSince - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+    nulls[kLostUntil - 1] = true;
+    values[kLostRows - 1] = Int64GetDatum(lost_rows_of(view) + rows);
+    replace[kLostSince - 1] = replace[kLostUntil - 1] = replace[kLostRows - 1] = true;
+    (void) update_row(view, values, nulls, replace);
+}
+
+void mark_found(Oid view, int64 created_seq)
+{
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    FullTransactionId const own = GetTopFullTransactionId();
+    values[kCreatedXid - 1] = UInt64GetDatum(U64FromFullTransactionId(own));
+    values[kCreatedSeq - 1] = Int64GetDatum(created_seq);
+    values[kActive - 1] = BoolGetDatum(true);
+    values[kLostUntil - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+    for (int column = kSqlstate; column <= kFailedAt; column++)
+        nulls[column - 1] = replace[column - 1] = true;
+    replace[kCreatedXid - 1] = replace[kCreatedSeq - 1] = replace[kActive - 1] = true;
+    replace[kLostUntil - 1] = true;
+    (void) update_row(view, values, nulls, replace);
 }
 
 void announce_change()

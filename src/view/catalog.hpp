@@ -22,6 +22,7 @@ struct ContinuousQuery {
     int64 created_seq;
     bool active;
     bool failed;
+    bool lost; ///< detached from its stream; has no progress
 };
 
 /// OID of relation `name` of schema pipelinedb; InvalidOid where the extension is not there.
@@ -49,6 +50,15 @@ void announce_change();
 /// Marks a view as failed (fold worker) in the current transaction; false if another
 /// transaction holds its row: try again later.
 bool mark_failed(Oid view, int sqlstate, const char *message);
+
+/// Locks the row of a view to the end of the transaction; false if it is gone, or another
+/// transaction has changed it and not ended. Nobody is waited for.
+bool lock_query_at_once(Oid view);
+
+/// Marks a view, whose row is locked, as detached from its stream with `rows` unread.
+void mark_lost(Oid view, int64 rows);
+/// The view begins anew, at the current place of the current transaction.
+void mark_found(Oid view, int64 created_seq);
 
 /// True if `relid` is a stream: a foreign table of this extension's foreign-data wrapper.
 bool is_stream(Oid relid);

@@ -195,6 +195,15 @@ Oid created_view(const ViewStmt *statement, Oid schema)
     return view;
 }
 
+void start_counting(Oid view)
+{
+    // The fold worker takes this exclusively before it empties a spool generation, so chunks
+    // that a view still uncommitted needs are kept.
+    LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false), kCreationLock,
+                       ShareLock);
+    spool::insert_start_progress(view);
+}
+
 void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
 {
     ObjectAddress dependent, referenced;
@@ -202,12 +211,8 @@ void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
     ObjectAddressSet(referenced, RelationRelationId, definition);
     recordDependencyOn(&dependent, &referenced, DEPENDENCY_NORMAL);
 
-    // The fold worker takes this exclusively before it empties a spool generation, so chunks
-    // that a view still uncommitted needs are kept.
-    LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false), kCreationLock,
-                       ShareLock);
     FullTransactionId const own = GetTopFullTransactionId();
-    spool::insert_start_progress(view);
+    start_counting(view);
     ContinuousQuery query{};
     query.view = view;
     query.definition = definition;

@@ -27,6 +27,9 @@ Oid created_view(const ViewStmt *statement, Oid schema);
 /// The schema in which it will be created; takes the usual locks and checks the right to.
 Oid creation_schema(const ViewStmt *statement);
 
+/// The view counts from here on: its start progress, and the lock that keeps what it needs.
+void start_counting(Oid view);
+
 /// Registers a view whose relations exist: catalog row, start progress, dependency.
 void register_view(Oid view, Oid definition, Oid matrel, Oid stream);
 

@@ -7,13 +7,16 @@
 #include "pg/list.hpp"
 #include "pg/settings.hpp"
 #include "spool/rendezvous.hpp"
+#include "spool/writer.hpp"
 #include "view/catalog.hpp"
 #include "view/stream_rules.hpp"
+#include "view/create_view.hpp"
 
 extern "C" {
 #include "access/reloptions.h"
 #include "catalog/pg_foreign_table.h"
 #include "commands/trigger.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/varlena.h"
@@ -35,10 +38,27 @@ Oid continuous_view(text *name)
     return relid;
 }
 
+/// What the view lost stays lost: it begins as a new one does.
+bool restart_lost(Oid view)
+{
+    ContinuousQuery *query = find_query(view);
+    if (query == nullptr || !query->lost)
+        return false;
+    // One session at a time; the fold worker's locks do not conflict.
+    LockRelationOid(view, ShareUpdateExclusiveLock);
+    query = find_query(view);
+    if (query == nullptr || !query->lost)
+        return false;
+    start_counting(view);
+    mark_found(view, spool::last_chunk_seq());
+    return true;
+}
+
 bool change_state(text *name, bool active)
 {
     spool::require_preload();
-    bool const changed = set_active(continuous_view(name), active);
+    Oid const view = continuous_view(name);
+    bool const changed = (active && restart_lost(view)) || set_active(view, active);
     if (changed)
         spool::wake_worker_at_commit();
     return changed;

@@ -1,0 +1,391 @@
+#include "fold/full_spool.hpp"
+
+#include "fold/emptying.hpp"
+#include "pg/guard.hpp"
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+#include "pg/settings.hpp"
+#include "pg/stop_points.hpp"
+#include "spool/gauge.hpp"
+#include "spool/generations.hpp"
+#include "spool/progress_store.hpp"
+#include "spool/reader.hpp"
+#include "view/catalog.hpp"
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::fold {
+namespace {
+
+constexpr int kWarningInterval = 60000; ///< ms
+constexpr int kMaxNamed = 5;            ///< views in a message
+
+/// Who could hold chunks: a view with a progress of its own, or all others together.
+struct Holder {
+    const spool::StoredProgress *stored;
+    const view::ContinuousQuery *query; ///< nullptr: the shared consumer
+    bool holds;                         ///< it lacks a chunk of the generation at hand
+    int64 rows;                         ///< what it would lose
+};
+
+enum class Cause {
+    kNone,         ///< it will be emptied soon
+    kViews,        ///< only views with a progress of their own lack the oldest rows
+    kFolding,      ///< the shared consumer lacks them: folding is slower than writing
+    kTransactions, ///< nobody lacks them, but somebody holds a lock
+};
+
+struct Survey {
+    List *queries; ///< ContinuousQuery *, those that take rows
+    List *holders; ///< Holder *
+    Cause cause;
+    Oid locked; ///< kTransactions: the spool table
+};
+
+constinit TimestampTz last_warning = 0;
+
+/// Looking for the holders may read much; it gets a tenth of the worker's time at most.
+constinit TimestampTz next_survey = 0;
+
+bool has_own_progress(const List *stored, Oid view)
+{
+    for (auto *row : pg::each<spool::StoredProgress>(stored))
+        if (row->consumer == view)
+            return true;
+    return false;
+}
+
+const view::ContinuousQuery *find_query(const List *queries, Oid view)
+{
+    for (auto *query : pg::each<view::ContinuousQuery>(queries))
+        if (query->view == view)
+            return query;
+    return nullptr;
+}
+
+/// Read from the tables, in one snapshot: what another transaction does not see has not happened.
+void list_holders(Snapshot snapshot, Survey *survey)
+{
+    *survey = {};
+    List *const stored = spool::list_progress(snapshot);
+    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries(snapshot)))
+        if (!query->lost)
+            survey->queries = lappend(survey->queries, query);
+    List *shared_queries = NIL;
+    for (auto *query : pg::each<view::ContinuousQuery>(survey->queries))
+        if (!has_own_progress(stored, query->view))
+            shared_queries = lappend(shared_queries, query);
+    for (auto *row : pg::each<spool::StoredProgress>(stored)) {
+        auto *holder = static_cast<Holder *>(palloc0(sizeof(Holder)));
+        holder->stored = row;
+        holder->query = find_query(survey->queries, row->consumer);
+        if (row->consumer == InvalidOid || holder->query != nullptr)
+            survey->holders = lappend(survey->holders, holder);
+    }
+    survey->queries = shared_queries;
+}
+
+bool lacks(const Survey &survey, const Holder &holder, const spool::StoredChunk &chunk)
+{
+    const spool::Progress &progress = holder.stored->progress;
+    if (progress.folded.contains(chunk.xid))
+        return false;
+    for (int i = 0; i < progress.nbig; i++)
+        if (progress.big[i].xid == chunk.xid && chunk.seq <= progress.big[i].seq)
+            return false;
+    if (const view::ContinuousQuery *const query = holder.query; query != nullptr)
+        return query->stream == chunk.stream &&
+               (chunk.xid != U64FromFullTransactionId(query->created_xid) ||
+                chunk.seq > query->created_seq);
+    for (auto *query : pg::each<view::ContinuousQuery>(survey.queries))
+        if (query->stream == chunk.stream)
+            return true;
+    return false;
+}
+
+/// The scan of one generation: who lacks something there?
+spool::Visit visit_oldest(const spool::StoredChunk &chunk, void *arg)
+{
+    auto *survey = static_cast<Survey *>(arg);
+    for (auto *holder : pg::each<Holder>(survey->holders)) {
+        if (holder->holds || !lacks(*survey, *holder, chunk))
+            continue;
+        holder->holds = true;
+        survey->cause = holder->query == nullptr ? Cause::kFolding : Cause::kViews;
+        if (survey->cause == Cause::kFolding)
+            return spool::Visit::kStop; // whoever else goes, the generation stays
+    }
+    return spool::Visit::kNext;
+}
+
+/// Walks from the oldest generation on, until one is held by somebody's progress.
+void find_cause(Snapshot snapshot, Survey *survey)
+{
+    List *const generations = spool::list_generations();
+    for (auto *generation : pg::each<spool::Generation>(generations)) {
+        if (pg::with_relation(generation->relid, AccessShareLock,
+                              [](Relation rel) { return RelationGetNumberOfBlocks(rel); }) == 0)
+            continue;
+        spool::scan_spool(snapshot, {generation->ordinal, 0},
+                          {generation->ordinal, InvalidBlockNumber}, visit_oldest, survey);
+        if (survey->cause != Cause::kNone)
+            return;
+        if (!OidIsValid(survey->locked))
+            survey->locked = generation->relid;
+    }
+    if (OidIsValid(survey->locked))
+        survey->cause = Cause::kTransactions;
+}
+
+// ---- warning -------------------------------------------------------------------------
+
+const char *pretty(uint64 bytes)
+{
+    return TextDatumGetCString(
+        DirectFunctionCall1(pg_size_pretty, Int64GetDatum(static_cast<int64>(bytes))));
+}
+
+const char *names_of_holders(const Survey &survey)
+{
+    StringInfoData names;
+    int count = 0;
+    initStringInfo(&names);
+    for (auto *holder : pg::each<Holder>(survey.holders)) {
+        if (!holder->holds || holder->query == nullptr)
+            continue;
+        const char *const name = get_rel_name(holder->query->view);
+        if (name == nullptr || ++count > kMaxNamed)
+            continue;
+        appendStringInfo(&names, "%s\"%s\"", count > 1 ? ", " : "", name);
+    }
+    if (count > kMaxNamed)
+        appendStringInfo(&names, " and %d more", count - kMaxNamed);
+    return names.data;
+}
+
+/// Who keeps the table from being emptied, or (CREATE VIEW, by the lock of emptying.cpp) all of
+/// them. pg_locks names a prepared transaction as its documentation says. NULL: nobody.
+const char *lock_holders(Oid relid)
+{
+    constexpr char kQuery[] =
+        "SELECT pg_catalog.string_agg(DISTINCT CASE WHEN p.gid IS NULL "
+        "THEN 'process ' OPERATOR(pg_catalog.||) l.pid::pg_catalog.text "
+        "ELSE 'prepared transaction ' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(p.gid) "
+        "END, ', ') FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_prepared_xacts p "
+        "ON l.virtualtransaction OPERATOR(pg_catalog.=) "
+        "('-1/' OPERATOR(pg_catalog.||) p.transaction::pg_catalog.text) "
+        "WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() AND l.database "
+        "OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname "
+        "OPERATOR(pg_catalog.=) pg_catalog.current_database()) AND (l.relation "
+        "OPERATOR(pg_catalog.=) $1 OR l.locktype OPERATOR(pg_catalog.=) 'object' AND l.classid "
+        "OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+        "AND l.objsubid OPERATOR(pg_catalog.=) 1 AND l.objid OPERATOR(pg_catalog.=) "
+        "(SELECT oid FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) "
+        "'pipeline_ext'))";
+    Oid type = OIDOID;
+    Datum value = ObjectIdGetDatum(relid);
+    MemoryContext const caller = CurrentMemoryContext;
+    char *names = nullptr;
+    if (SPI_connect() != SPI_OK_CONNECT)
+        elog(ERROR, "SPI_connect failed");
+    if (SPI_execute_with_args(kQuery, 1, &type, &value, nullptr, true, 1) == SPI_OK_SELECT &&
+        SPI_processed == 1) {
+        char *const found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+        names = found != nullptr ? MemoryContextStrdup(caller, found) : nullptr;
+    }
+    SPI_finish();
+    return names;
+}
+
+const char *detail_of(const Survey &survey)
+{
+    switch (survey.cause) {
+    case Cause::kViews:
+        return psprintf("The oldest of them wait for continuous views that are paused, failed, "
+                        "blocked or slow: %s.",
+                        names_of_holders(survey));
+    case Cause::kFolding:
+        return "Rows are written faster than they are folded.";
+    case Cause::kTransactions:
+        if (const char *const holders = lock_holders(survey.locked); holders != nullptr)
+            return psprintf("Nobody waits for the oldest of them, but their table is in use by "
+                            "%s.",
+                            holders);
+        return "All of them have been folded; their tables are about to be emptied.";
+    default:
+        return "Their transactions have not ended.";
+    }
+}
+
+const char *hint_of(const Survey &survey)
+{
+    if (survey.cause == Cause::kViews && settings::spool_full_action == settings::kDetach)
+        return "Activate or drop them. At 100 percent they are detached, and lose the rows that "
+               "wait for them.";
+    return "At 100 percent, writes to streams fail.";
+}
+
+void warn(uint64 bytes, const Survey &survey)
+{
+    last_warning = GetCurrentTimestamp();
+    ereport(WARNING,
+            (errmsg("spool of database \"%s\" has %s of rows that wait to be folded, %d percent "
+                    "of pipelinedb.max_spool_size",
+                    get_database_name(MyDatabaseId), pretty(bytes),
+                    static_cast<int>(bytes * 100 / spool::spool_limit())),
+             errdetail("%s", detail_of(survey)), errhint("%s", hint_of(survey))));
+}
+
+// ---- losing --------------------------------------------------------------------------
+
+spool::Visit visit_lost(const spool::StoredChunk &chunk, void *arg)
+{
+    auto *survey = static_cast<Survey *>(arg);
+    for (auto *holder : pg::each<Holder>(survey->holders))
+        if (holder->holds && lacks(*survey, *holder, chunk))
+            holder->rows += chunk.nrows;
+    return spool::Visit::kNext;
+}
+
+/// Who changes the view's state or its progress at this moment keeps it for now.
+bool lose(const Holder &holder)
+{
+    Oid const view = holder.query->view;
+    if (!view::lock_query_at_once(view) || !spool::remove_progress(view, holder.stored->version))
+        return false;
+    view::mark_lost(view, holder.rows);
+    const char *const name = get_rel_name(view);
+    const char *const stream = get_rel_name(holder.query->stream);
+    ereport(
+        WARNING,
+        (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+         errmsg("continuous view \"%s\" is detached from stream \"%s\", since the spool is full",
+                name != nullptr ? name : "", stream != nullptr ? stream : ""),
+         errdetail(UINT64_FORMAT " rows that waited for it are lost to it.",
+                   static_cast<uint64>(holder.rows)),
+         errhint("It takes no rows until SELECT pipelinedb.activate('%s').",
+                 name != nullptr ? name : "")));
+    return true;
+}
+
+int lose_holders(Snapshot snapshot, Survey *survey)
+{
+    int count = 0;
+    spool::scan_spool(snapshot, {}, spool::kSpoolEnd, visit_lost, survey);
+    pg::stop_point("lost_counted");
+    for (auto *holder : pg::each<Holder>(survey->holders))
+        if (holder->holds && holder->query != nullptr && lose(*holder))
+            count++;
+    pg::stop_point("lost_marked");
+    return count;
+}
+
+// ---- the look ------------------------------------------------------------------------
+
+bool is_warning_due()
+{
+    return last_warning == 0 ||
+           TimestampDifferenceExceeds(last_warning, GetCurrentTimestamp(), kWarningInterval);
+}
+
+/// Runs `fn` in a transaction of its own; false if it failed, which is logged.
+template <typename Fn> bool run_transaction(Fn &&fn)
+{
+    pg::Failure const failure = pg::top_level([&] {
+        SetCurrentStatementStartTimestamp();
+        StartTransactionCommand();
+        PushActiveSnapshot(GetLatestSnapshot());
+        fn(GetActiveSnapshot());
+        PopActiveSnapshot();
+        CommitTransactionCommand();
+    });
+    if (failure.failed)
+        ereport(LOG, (errcode(failure.sqlstate),
+                      errmsg("fold worker could not look after the spool: %s", failure.message)));
+    return !failure.failed;
+}
+
+bool is_high(uint64 bytes)
+{
+    return bytes >= spool::spool_limit() / 10 * 8;
+}
+
+bool is_full(uint64 bytes)
+{
+    return bytes >= spool::spool_limit();
+}
+
+bool measure(uint64 *bytes)
+{
+    return run_transaction([&](Snapshot) { *bytes = spool::measure_spool(); });
+}
+
+/// Finds out who holds the oldest rows, warns, and at the limit makes them lose. True if somebody
+/// was detached.
+bool deal_with(uint64 bytes)
+{
+    bool const may_detach = is_full(bytes) && settings::spool_full_action == settings::kDetach;
+    bool const warns = is_warning_due();
+    TimestampTz const begin = GetCurrentTimestamp();
+    if (!warns && !(may_detach && begin >= next_survey))
+        return false;
+    int count = 0;
+    bool const ran = run_transaction([&](Snapshot snapshot) {
+        Survey survey;
+        list_holders(snapshot, &survey);
+        find_cause(snapshot, &survey);
+        if (warns)
+            warn(bytes, survey);
+        if (may_detach && survey.cause == Cause::kViews)
+            count = lose_holders(snapshot, &survey);
+    });
+    TimestampTz const end = GetCurrentTimestamp();
+    next_survey = end + (end - begin) * 10;
+    return ran && count > 0;
+}
+
+bool look()
+{
+    uint64 bytes = 0;
+    if (!measure(&bytes))
+        return false;
+    // Also what an idle worker empties only after a while.
+    if (is_full(bytes)) {
+        (void) tend_generations(true);
+        if (!measure(&bytes))
+            return true;
+    }
+    while (is_high(bytes) && deal_with(bytes)) {
+        pg::stop_point("lost_committed");
+        (void) tend_generations(true);
+        if (!measure(&bytes))
+            return true;
+        next_survey = 0;
+    }
+    spool::publish_spool_size(bytes);
+    return is_full(bytes);
+}
+
+} // namespace
+
+bool limit_spool()
+{
+    if (settings::max_spool_size == 0)
+        return false;
+    MemoryContext const context =
+        AllocSetContextCreate(TopMemoryContext, "limit of the spool", ALLOCSET_DEFAULT_SIZES);
+    bool const full = pg::in_context(context, [] { return look(); });
+    MemoryContextDelete(context);
+    return full;
+}
+
+} // namespace pipeline::fold
