@@ -1,6 +1,7 @@
 #include "pg/settings.hpp"
 
 #include "pg/stop_points.hpp"
+#include "pg/unused_settings.hpp"
 
 namespace pipeline::settings {
 
@@ -114,6 +115,7 @@ void define_all()
     define_for_writers();
     define_for_views();
     define_for_fold_workers();
+    define_unused();
     MarkGUCPrefixReserved("pipelinedb");
 }
 
