@@ -23,6 +23,7 @@ extern "C" {
 #include "postmaster/autovacuum.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
+#include "utils/timestamp.h"
 }
 
 #include <algorithm>
@@ -32,6 +33,15 @@ namespace {
 
 /// More generations than this are not created: then the current one grows.
 constexpr int kMaxGenerations = 16;
+
+constexpr int kFailureInterval = 60000; ///< ms
+
+struct LastFailure {
+    char message[128];
+    TimestampTz logged;
+};
+
+constinit LastFailure last_failure{};
 
 BlockNumber blocks_of(Oid relid)
 {
@@ -209,6 +219,19 @@ bool empty_generation(const spool::Generation &generation)
     return true;
 }
 
+/// What keeps failing (an event trigger of a user that refuses DDL, say) is tried again every
+/// second, but logged once a minute.
+bool is_news(const char *message)
+{
+    TimestampTz const now = GetCurrentTimestamp();
+    if (strncmp(last_failure.message, message, sizeof(last_failure.message) - 1) == 0 &&
+        !TimestampDifferenceExceeds(last_failure.logged, now, kFailureInterval))
+        return false;
+    strlcpy(last_failure.message, message, sizeof(last_failure.message));
+    last_failure.logged = now;
+    return true;
+}
+
 template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
 {
     pg::Failure const failure = pg::top_level([&] {
@@ -220,8 +243,9 @@ template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
     if (failure.failed) {
         spool::forget_marks();
         forget_state();
-        ereport(LOG, (errcode(failure.sqlstate),
-                      errmsg("fold worker could not %s: %s", what, failure.message)));
+        if (is_news(failure.message))
+            ereport(LOG, (errcode(failure.sqlstate),
+                          errmsg("fold worker could not %s: %s", what, failure.message)));
     }
     return !failure.failed;
 }

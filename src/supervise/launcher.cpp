@@ -351,5 +351,8 @@ extern "C" PGDLLEXPORT void pipeline_launcher_main(Datum)
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+    // As autovacuum.c (AutoVacLauncherMain): the default may be serializable, read only and
+    // deferrable, and then a snapshot waits for other sessions.
+    SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
     pipeline::supervise::run_launcher();
 }

@@ -25,7 +25,8 @@ struct Setting {
 };
 
 /// What autovacuum.c (AutoVacWorkerMain) forces, and what exactness needs: one snapshot per
-/// transaction, no SIREAD locks on the spool, no triggers left out.
+/// transaction, no SIREAD locks on the spool, no triggers left out; and what would stop all views:
+/// an error of one that ends the process, or another role (ALTER DATABASE … SET role).
 constexpr Setting kSettings[] = {
     {"search_path", ""},
     {"statement_timeout", "0"},
@@ -40,6 +41,8 @@ constexpr Setting kSettings[] = {
     {"session_replication_role", "origin"},
     {"synchronous_commit", "off"},
     {"zero_damaged_pages", "false"},
+    {"exit_on_error", "false"},
+    {"role", "none"},
     {"jit", "false"},
     {"max_parallel_workers_per_gather", "0"},
 };
