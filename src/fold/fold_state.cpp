@@ -80,6 +80,33 @@ void refresh_consumers(const List *stored)
     the_state.consumers = fresh;
 }
 
+void drop_truncation(FoldedView *view)
+{
+    if (view->truncation == nullptr)
+        return;
+    pfree(view->truncation->seen.xip);
+    pfree(view->truncation);
+    view->truncation = nullptr;
+}
+
+/// The row of a truncation is never deleted but with its view. Whoever truncated the view had
+/// its table locked until now, so it is tried again at once.
+void refresh_truncations(const List *truncations)
+{
+    for (auto *row : pg::each<view::Truncation>(truncations)) {
+        FoldedView *const view = find_view(row->view);
+        if (view == nullptr || (view->truncation != nullptr && view->truncation->xid == row->xid &&
+                                view->truncation->seq == row->seq))
+            continue;
+        drop_truncation(view);
+        view->truncation = static_cast<view::Truncation *>(palloc(sizeof(view::Truncation)));
+        *view->truncation = *row;
+        view->truncation->seen = spool::copy_set(row->seen);
+        if (Consumer *const own = find_consumer(row->view); own != nullptr)
+            own->retry_at = 0;
+    }
+}
+
 void refresh_views(const List *queries)
 {
     List *fresh = NIL;
@@ -99,6 +126,7 @@ void refresh_views(const List *queries)
     }
     for (auto *gone : pg::each<FoldedView>(the_state.views)) {
         drop_machine(gone);
+        drop_truncation(gone);
         pfree(gone);
     }
     list_free(the_state.views);
@@ -160,16 +188,18 @@ bool refresh_state()
         return false;
     // Set first: a message that comes while we read makes us read again.
     the_state.valid = true;
-    // With one snapshot for both: a view that is listed without its own row would be taken for
+    // With one snapshot for all: a view that is listed without its own row would be taken for
     // one of the shared consumer.
     Snapshot const snapshot = RegisterSnapshot(GetLatestSnapshot());
     List *stored = spool::list_progress(snapshot);
     List *const queries = without_lost(view::list_queries(snapshot));
+    List *const truncations = view::list_truncations(snapshot);
     UnregisterSnapshot(snapshot);
     stored = without_orphans(stored, queries);
     pg::in_context(the_state.context, [&] {
         refresh_consumers(stored);
         refresh_views(queries);
+        refresh_truncations(truncations);
     });
     return true;
 }

@@ -13,6 +13,7 @@
 #include "spool/progress.hpp"
 #include "spool/reader.hpp"
 #include "view/catalog.hpp"
+#include "view/truncation.hpp"
 
 namespace pipeline::fold {
 
@@ -31,12 +32,21 @@ struct ViewMachine {
 
 struct FoldedView {
     view::ContinuousQuery query;
+    view::Truncation *truncation; ///< nullptr: it was never truncated
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr
     bool endless;         ///< it did not end when it was canceled
     bool troubled;        ///< it failed or was blocked: folded alone until that goes well
 
     bool runs() const { return query.active && !query.failed; }
+
+    /// Do the rows of a chunk count, as far as the transactions that created and truncated the
+    /// view go? Of both, what was written later.
+    bool counts(uint64 xid, int64 seq) const
+    {
+        return (xid != U64FromFullTransactionId(query.created_xid) || seq > query.created_seq) &&
+               (truncation == nullptr || !truncation->covers(xid, seq));
+    }
 };
 
 /// Transactions of a backlog that is too large for one tick, by ascending xid.

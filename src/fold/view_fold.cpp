@@ -20,12 +20,10 @@ extern "C" {
 namespace pipeline::fold {
 namespace {
 
-/// Of the transaction that created the view, the chunks written after it count.
 bool is_for(const FoldedView *view, const TickChunk &chunk, int consumer)
 {
     return (chunk.consumers & 1u << consumer) != 0 && chunk.stream == view->query.stream &&
-           (chunk.xid != U64FromFullTransactionId(view->query.created_xid) ||
-            chunk.seq > view->query.created_seq);
+           view->counts(chunk.xid, chunk.seq);
 }
 
 bool has_chunk_for(const FoldedView *view, const Collection &collection, int consumer)
@@ -57,6 +55,17 @@ bool relations_exist(const view::ContinuousQuery &query)
     return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.stream)) &&
            SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.definition)) &&
            SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.matrel));
+}
+
+/// Has the tick's snapshot the last truncation of the view? If it committed later, the list may
+/// not show it yet, and the table's initial row is not visible. It held the table's lock to its
+/// commit, so the message is here.
+bool sees_last_truncation(const FoldedView *view)
+{
+    uint64 xid = view->truncation != nullptr ? view->truncation->xid : 0;
+    if (!state().valid)
+        xid = view::last_truncation_of(view->query.view);
+    return xid == 0 || spool::xid_set_of(GetActiveSnapshot(), CurrentMemoryContext).contains(xid);
 }
 
 void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
@@ -198,6 +207,11 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
     }
     if (!relations_exist(view->query))
         return outcome; // dropped since it was listed
+    if (!sees_last_truncation(view)) {
+        outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
+                   "the view was truncated by another session"};
+        return outcome;
+    }
 
     pg::stop_point("fold_before_view");
     start_timer(view->query.view);

@@ -16,6 +16,7 @@ extern "C" {
 }
 
 #include <algorithm>
+#include <charconv>
 
 namespace pipeline::spool {
 namespace {
@@ -48,6 +49,23 @@ Datum pg_snapshot_datum(const XidSet &set)
     return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
 }
 
+/// pg_snapshot's text form, "xmin:xmax:xip,xip,…": its binary form is private to xid8funcs.c.
+XidSet parse_snapshot(Datum snapshot)
+{
+    char *const text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out, snapshot));
+    const char *const end = text + strlen(text);
+    XidSet set;
+    const char *at = std::from_chars(text, end, set.xmin).ptr;
+    at = std::from_chars(at + 1, end, set.xmax).ptr;
+    Size count = 0;
+    for (const char *c = at; c < end; c++)
+        count += *c == ',' || *c == ':';
+    set.xip = static_cast<uint64 *>(palloc(sizeof(uint64) * (count + 1)));
+    while (at + 1 < end)
+        at = std::from_chars(at + 1, end, set.xip[set.nxip++]).ptr;
+    return set;
+}
+
 XidSet xid_set_of(Snapshot snapshot, MemoryContext context)
 {
     FullTransactionId const next = ReadNextFullTransactionId();
@@ -65,12 +83,17 @@ XidSet xid_set_of(Snapshot snapshot, MemoryContext context)
     return set;
 }
 
-void insert_start_progress(Oid view)
+XidSet start_set()
 {
     // The own xid comes before the snapshot. GetSnapshotData leaves out the own process, so
     // the xid may look finished there; which of the own rows count is decided by their seq.
     uint64 const own = U64FromFullTransactionId(GetTopFullTransactionId());
-    XidSet const set = without(xid_set_of(GetLatestSnapshot(), CurrentMemoryContext), &own, 1);
+    return without(xid_set_of(GetLatestSnapshot(), CurrentMemoryContext), &own, 1);
+}
+
+void insert_start_progress(Oid view)
+{
+    XidSet const set = start_set();
     pg::with_relation(view::catalog_relation("progress"), RowExclusiveLock, [&](Relation rel) {
         Datum values[kNumColumns];
         bool nulls[kNumColumns] = {};

@@ -29,6 +29,13 @@ XidSet xid_set_of(Snapshot snapshot, MemoryContext context);
 /// The set as a datum of type pg_snapshot.
 Datum pg_snapshot_datum(const XidSet &set);
 
+/// The inverse, in CurrentMemoryContext.
+XidSet parse_snapshot(Datum snapshot);
+
+/// Everything visible in the latest snapshot, but for the current transaction, which gets its
+/// xid here if it had none.
+XidSet start_set();
+
 /// For CREATE VIEW: inserts the consumer row of `view`: everything visible in the latest
 /// snapshot is folded, the current transaction is not.
 void insert_start_progress(Oid view);

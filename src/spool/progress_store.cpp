@@ -10,29 +10,10 @@ extern "C" {
 #include "utils/fmgrprotos.h"
 }
 
-#include <charconv>
-
 namespace pipeline::spool {
 namespace {
 
 enum ProgressColumn { kConsumer, kFolded, kBigXids, kBigSeqs, kNumColumns };
-
-/// pg_snapshot's text form, "xmin:xmax:xip,xip,…": its binary form is private to xid8funcs.c.
-XidSet parse_snapshot(Datum snapshot)
-{
-    char *const text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out, snapshot));
-    const char *const end = text + strlen(text);
-    XidSet set;
-    const char *at = std::from_chars(text, end, set.xmin).ptr;
-    at = std::from_chars(at + 1, end, set.xmax).ptr;
-    Size count = 0;
-    for (const char *c = at; c < end; c++)
-        count += *c == ',' || *c == ':';
-    set.xip = static_cast<uint64 *>(palloc(sizeof(uint64) * (count + 1)));
-    while (at + 1 < end)
-        at = std::from_chars(at + 1, end, set.xip[set.nxip++]).ptr;
-    return set;
-}
 
 /// xid8 and int8 arrays alike: eight bytes by value.
 Datum form_array(const BigTransaction *big, int nbig, bool xids)

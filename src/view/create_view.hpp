@@ -30,6 +30,9 @@ Oid creation_schema(const ViewStmt *statement);
 /// The view counts from here on: its start progress, and the lock that keeps what it needs.
 void start_counting(Oid view);
 
+/// A copy of the query that a view or a definition stores.
+Query *stored_query(Oid view);
+
 /// Registers a view whose relations exist: catalog row, start progress, dependency.
 void register_view(Oid view, Oid definition, Oid matrel, Oid stream);
 

@@ -9,6 +9,7 @@
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
+#include "view/truncation.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -71,6 +72,7 @@ void on_drop(Oid relid)
         return;
     delete_query(query->view);
     spool::delete_progress(query->view);
+    delete_truncation(query->view);
     remember(query);
 }
 

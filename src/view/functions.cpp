@@ -71,7 +71,8 @@ Datum guard_matrel(FunctionCallInfo fcinfo)
                         errmsg("function %s must be called as a trigger", "guard_matrel")));
     if (settings::matrels_writable)
         return PointerGetDatum(nullptr);
-    Relation const rel = reinterpret_cast<TriggerData *>(fcinfo->context)->tg_relation;
+    auto *const trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
+    Relation const rel = trigger->tg_relation;
     ContinuousQuery *const query = find_query(RelationGetRelid(rel));
     // Where a table was copied with its triggers, no view is behind it.
     if (query == nullptr || query->matrel != RelationGetRelid(rel))
@@ -79,7 +80,10 @@ Datum guard_matrel(FunctionCallInfo fcinfo)
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("cannot change materialization table \"%s\" of continuous view \"%s\"",
                            RelationGetRelationName(rel), get_rel_name(query->view)),
-                    errhint("Set pipelinedb.matrels_writable to on to change it nevertheless.")));
+                    TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event)
+                        ? errhint("Use pipelinedb.truncate_continuous_view() to empty the view.")
+                        : errhint("Set pipelinedb.matrels_writable to on to change it "
+                                  "nevertheless.")));
     pg_unreachable();
 }
 

@@ -59,15 +59,6 @@ RelationFacts facts_of(Oid relid)
     return facts;
 }
 
-Query *stored_query(Oid view)
-{
-    Relation rel = table_open(view, AccessShareLock);
-    auto *query = static_cast<Query *>(copyObjectImpl(get_view_query(rel)));
-    table_close(rel, NoLock);
-    pg::dissolve_group_entry(query);
-    return query;
-}
-
 /// The table that a restored view reads.
 Oid matrel_of(Oid view, const char *view_name)
 {
@@ -113,6 +104,15 @@ void check_parts(Oid definition, Oid matrel)
 }
 
 } // namespace
+
+Query *stored_query(Oid view)
+{
+    Relation rel = table_open(view, AccessShareLock);
+    auto *query = static_cast<Query *>(copyObjectImpl(get_view_query(rel)));
+    table_close(rel, NoLock);
+    pg::dissolve_group_entry(query);
+    return query;
+}
 
 /// Of the options only those that CREATE VIEW writes are kept; core refuses unknown ones.
 void restore_definition(pg::UtilityCall &call, pg::UtilityNext next, Query *query)

@@ -2,6 +2,7 @@
 
 #include "view/create_view.hpp"
 #include "view/ddl.hpp"
+#include "view/truncation.hpp"
 
 namespace pipeline::view {
 
@@ -13,6 +14,7 @@ void install_hooks()
     pg::register_utility_handler(T_AlterObjectSchemaStmt, handle_set_schema);
     pg::register_utility_handler(T_DropStmt, handle_drop);
     pg::register_utility_handler(T_DropOwnedStmt, handle_drop_owned);
+    pg::register_utility_handler(T_TruncateStmt, handle_truncate);
     pg::register_utility_handler(T_CreateForeignTableStmt, handle_create_stream);
     pg::register_utility_handler(T_CreateStmt, handle_create_table);
     pg::register_utility_handler(T_CreateTableAsStmt, handle_create_table_as);
