@@ -23,11 +23,14 @@ COMMENT ON COLUMN pipelinedb.progress.big_seqs IS 'the last folded chunk of each
 
 -- Called by the install script and by the fold worker (as the extension's owner) when every
 -- other generation is still needed. "batch" holds a chunk of at most one page and is never
--- moved out of line; "wide" holds a row that is wider than a page.
+-- moved out of line; "wide" holds a row that is wider than a page. With the replication role
+-- "replica" no event trigger of a user's fires, which might refuse DDL.
 CREATE FUNCTION pipelinedb.create_generation(id int4) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET session_replication_role = replica AS $$
 DECLARE
     spool text := format('pipelinedb.%I', 'spool_' || id);
+    grantee text;
 BEGIN
     EXECUTE format('CREATE TABLE %s (
         xid xid8 NOT NULL, seq int8 NOT NULL, stream oid NOT NULL, nrows int4 NOT NULL,
@@ -35,6 +38,12 @@ BEGIN
         WITH (autovacuum_enabled = off, vacuum_truncate = off,
               toast.autovacuum_enabled = off, toast.vacuum_truncate = off)', spool);
     EXECUTE format('ALTER TABLE %s ALTER batch SET STORAGE PLAIN, ALTER wide SET STORAGE EXTERNAL', spool);
+    -- Default privileges (ALTER DEFAULT PRIVILEGES) are not meant for this table.
+    FOR grantee IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+                     FROM pg_class c, aclexplode(c.relacl) a
+                    WHERE c.oid = spool::regclass AND a.grantee <> c.relowner LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', spool, grantee);
+    END LOOP;
     EXECUTE format('COMMENT ON TABLE %s IS %L', spool, 'chunks of stream rows that wait to be folded');
     -- A logical subscriber must not take over another cluster's chunks (FOR ALL TABLES
     -- publishes extension members too). Our own writes use heap_insert and fire no trigger.

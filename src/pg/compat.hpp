@@ -191,6 +191,16 @@ inline bool walk_query(Query *query, Walker walker, void *context, int flags)
 #endif
 }
 
+/// The same for what the grammar makes, before parse analysis.
+inline bool walk_raw_expression(Node *node, Walker walker, void *context)
+{
+#if PG_VERSION_NUM >= 160000
+    return raw_expression_tree_walker(node, walker, context);
+#else
+    return raw_expression_tree_walker(node, untyped<bool (*)()>(walker), context);
+#endif
+}
+
 inline Node *mutate_expression(Node *node, Mutator mutator, void *context)
 {
 #if PG_VERSION_NUM >= 160000

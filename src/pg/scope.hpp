@@ -38,6 +38,11 @@ template <typename Fn> auto with_relation(Oid relid, LOCKMODE lockmode, Fn &&fn)
     }
 }
 
+inline Oid relation_owner(Oid relid)
+{
+    return with_relation(relid, NoLock, [](Relation rel) { return rel->rd_rel->relowner; });
+}
+
 /// Runs `fn` as user `userid` with additional security-context flags.
 template <typename Fn> void as_user(Oid userid, int flags, Fn &&fn)
 {

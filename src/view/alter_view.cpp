@@ -69,6 +69,52 @@ void refuse_own_options(List *options)
                             errhint("Drop the view and create it again.")));
 }
 
+/// A constraint that a group of the view could violate would stop the view. CHECK and NOT NULL
+/// say so themselves; they are the owner's to choose.
+void check_constraint(const Constraint *constraint, const ContinuousQuery *query)
+{
+    if (constraint->contype == CONSTR_PRIMARY)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot add a primary key to \"%s\": it belongs to continuous view "
+                               "\"%s\"",
+                               get_rel_name(query->matrel), get_rel_name(query->view)),
+                        errdetail("A group of NULL would violate it."),
+                        errhint("The groups have a unique index already.")));
+    if (constraint->contype == CONSTR_EXCLUSION)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot add an exclusion constraint to \"%s\": it belongs to "
+                               "continuous view \"%s\"",
+                               get_rel_name(query->matrel), get_rel_name(query->view)),
+                        errhint("Create an index instead.")));
+    // With USING INDEX the index was checked when it was created.
+    if (constraint->contype == CONSTR_UNIQUE && constraint->indexname == nullptr)
+        check_unique(query, constraint->keys);
+}
+
+/// Changes of a view's table that depend on more than their kind.
+void check_matrel_command(const AlterTableCmd *command, const ContinuousQuery *query)
+{
+    if (command->subtype == AT_AddConstraint)
+        check_constraint(reinterpret_cast<const Constraint *>(command->def), query);
+    // The fold worker writes by heap_insert and heap_update.
+    if (command->subtype == AT_SetAccessMethod && strcmp(command->name, "heap") != 0)
+        refuse_internal("change the access method of", query, query->matrel);
+}
+
+/// Rows are written below the executor, which would check the partition's bounds.
+void refuse_partition(const AlterTableStmt *statement)
+{
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
+        if (command->subtype != AT_AttachPartition)
+            continue;
+        auto *const partition = reinterpret_cast<PartitionCmd *>(command->def);
+        Oid const relid = named_relation(partition->name);
+        const ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
+        if (query != nullptr)
+            refuse_internal("attach", query, relid);
+    }
+}
+
 /// Returns whether the statement sets options, i.e. core must not see ours meanwhile.
 bool check_view_commands(const AlterTableStmt *statement, const ContinuousQuery *query, Oid relid)
 {
@@ -78,6 +124,8 @@ bool check_view_commands(const AlterTableStmt *statement, const ContinuousQuery 
             refuse_internal("change the owner of", query, relid);
         if (relid == query->matrel && breaks_matrel(command->subtype) != nullptr)
             refuse_internal(breaks_matrel(command->subtype), query, relid);
+        if (relid == query->matrel)
+            check_matrel_command(command, query);
         if (relid != query->matrel && sets_options(command->subtype)) {
             refuse_own_options(reinterpret_cast<List *>(command->def));
             options = true;
@@ -144,11 +192,25 @@ void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next)
     Oid const relid = named_relation(statement->relation);
     check_stream_alter(statement, relid);
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
+    refuse_partition(statement);
     if (query != nullptr)
         alter_view(call, next, query, relid);
     else
         next(call);
     finish_stream_alter(statement, relid);
+}
+
+/// CREATE OR REPLACE RULE "_RETURN" would put another query into a view.
+void handle_create_rule(pg::UtilityCall &call, pg::UtilityNext next)
+{
+    auto *statement = reinterpret_cast<RuleStmt *>(call.statement->utilityStmt);
+    Oid const relid = named_relation(statement->relation);
+    ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
+    if (query != nullptr && statement->event == CMD_SELECT)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("continuous views cannot be replaced"),
+                        errhint("Create a view of another name, or drop this one first.")));
+    next(call);
 }
 
 void handle_rename(pg::UtilityCall &call, pg::UtilityNext next)

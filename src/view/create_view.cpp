@@ -2,6 +2,7 @@
 
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
+#include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
@@ -19,6 +20,7 @@ extern "C" {
 #include "catalog/pg_extension.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "commands/tablecmds.h"
 #include "commands/view.h"
 #include "parser/analyze.h"
 #include "parser/parse_relation.h"
@@ -111,6 +113,16 @@ void apply_aliases(Query *query, List *aliases)
             entry->resname = pstrdup(strVal(list_nth(aliases, i++)));
 }
 
+/// A user's event trigger on ddl_command_end may have given the view to somebody else by now.
+void follow_owner(Oid view, Oid relid)
+{
+    Oid const owner = pg::relation_owner(view);
+    if (owner == pg::relation_owner(relid))
+        return;
+    ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
+    CommandCounterIncrement();
+}
+
 List *definition_options()
 {
     return lcons(make_option(kActionOption, "definition"), current_creation_settings());
@@ -140,6 +152,8 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     Oid const definition = create_definition(name, schema, definition_query(query, parts));
     StoreViewQuery(view, reading_query(query, parts, matrel), true);
     CommandCounterIncrement();
+    follow_owner(view, matrel);
+    follow_owner(view, definition);
 
     store_options(definition, definition_options());
     List *const kept = stored_options(view);

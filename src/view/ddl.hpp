@@ -7,6 +7,7 @@
 #include "pg/postgres.hpp"
 
 #include "pg/utility_hook.hpp"
+#include "view/catalog.hpp"
 
 namespace pipeline::view {
 
@@ -14,6 +15,14 @@ namespace pipeline::view {
 void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_rename(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next);
+
+void handle_create_rule(pg::UtilityCall &call, pg::UtilityNext next);
+
+// index_ddl.cpp
+void handle_create_index(pg::UtilityCall &call, pg::UtilityNext next);
+void handle_vacuum(pg::UtilityCall &call, pg::UtilityNext next);
+/// Raises an error unless the table's columns `names` (Strings) contain all of the view's keys.
+void check_unique(const ContinuousQuery *query, List *names);
 
 // drop_view.cpp
 void install_drop_hook();

@@ -12,6 +12,9 @@ void install_hooks()
     pg::register_utility_handler(T_AlterTableStmt, handle_alter_table);
     pg::register_utility_handler(T_RenameStmt, handle_rename);
     pg::register_utility_handler(T_AlterObjectSchemaStmt, handle_set_schema);
+    pg::register_utility_handler(T_RuleStmt, handle_create_rule);
+    pg::register_utility_handler(T_IndexStmt, handle_create_index);
+    pg::register_utility_handler(T_VacuumStmt, handle_vacuum);
     pg::register_utility_handler(T_DropStmt, handle_drop);
     pg::register_utility_handler(T_DropOwnedStmt, handle_drop_owned);
     pg::register_utility_handler(T_TruncateStmt, handle_truncate);
