@@ -147,6 +147,29 @@ bool update_row(Oid view, Datum *values, bool *nulls, bool *replace)
     });
 }
 
+/// False if the row is gone or, with LockWaitSkip, if another transaction has changed it and
+/// not ended: simple_heap_update would wait for that one and then raise "tuple concurrently
+/// updated".
+bool lock_row(Oid view, LockWaitPolicy policy)
+{
+    return pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
+        TM_Result result = TM_Updated;
+        while (result == TM_Updated) {
+            result = TM_Deleted;
+            with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
+                HeapTupleData locked = *tuple;
+                Buffer buffer;
+                TM_FailureData failure;
+                result = heap_lock_tuple(rel, &locked, GetCurrentCommandId(true),
+                                         LockTupleNoKeyExclusive, policy, false, &buffer, &failure);
+                ReleaseBuffer(buffer);
+            });
+            CHECK_FOR_INTERRUPTS();
+        }
+        return result == TM_Ok;
+    });
+}
+
 } // namespace
 
 Oid catalog_relation(const char *name)
@@ -237,6 +260,9 @@ void delete_query(Oid view)
 
 bool set_active(Oid view, bool active)
 {
+    // The fold worker may be marking the view as failed, or another session be at it.
+    if (!lock_row(view, LockWaitBlock))
+        return false;
     ContinuousQuery *const query = find_query(view);
     if (query == nullptr || (query->active == active && !(active && query->failed)))
         return false;
@@ -251,22 +277,10 @@ bool set_active(Oid view, bool active)
     return update_row(view, values, nulls, replace);
 }
 
-/// heap_update would wait, and with the fold worker all views.
+/// The fold worker does not wait for another session.
 bool lock_query_at_once(Oid view)
 {
-    return pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
-        TM_Result result = TM_Deleted;
-        with_row(rel, "query_pkey", kView, view, [&](HeapTuple tuple) {
-            HeapTupleData locked = *tuple;
-            Buffer buffer;
-            TM_FailureData failure;
-            result =
-                heap_lock_tuple(rel, &locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
-                                LockWaitSkip, false, &buffer, &failure);
-            ReleaseBuffer(buffer);
-        });
-        return result == TM_Ok;
-    });
+    return lock_row(view, LockWaitSkip);
 }
 
 bool mark_failed(Oid view, int sqlstate, const char *message)
