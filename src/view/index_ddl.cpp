@@ -40,10 +40,10 @@ List *columns_of_view(const ContinuousQuery *query)
             auto *column = static_cast<ReadColumn *>(palloc(sizeof(ReadColumn)));
             Form_pg_attribute const attr = TupleDescAttr(RelationGetDescr(rel), entry->resno - 1);
             column->name = pstrdup(NameStr(attr->attname));
-            column->stored = IsA(expr, Var)
-                                 ? get_attname(query->matrel,
-                                               reinterpret_cast<Var *>(expr)->varattno, false)
-                                 : nullptr;
+            column->stored =
+                IsA(expr, Var)
+                    ? get_attname(query->matrel, reinterpret_cast<Var *>(expr)->varattno, false)
+                    : nullptr;
             columns = lappend(columns, column);
         }
     });
@@ -63,16 +63,16 @@ char *stored_name(const Mapping &mapping, const char *name)
         if (column->stored == nullptr)
             ereport(ERROR,
                     (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                     errmsg("cannot index column \"%s\" of continuous view \"%s\"", name,
+                     errmsg("column \"%s\" of continuous view \"%s\" is not stored", name,
                             mapping.view),
                      errdetail("It is computed when the view is read."),
-                     errhint("Keys can be indexed, and aggregates whose result is stored, such as "
-                             "count, sum, min and max of most types.")));
+                     errhint("Keys are stored, and so is the result of many aggregates: count, min "
+                             "and max always, sum of most types.")));
         return pstrdup(column->stored);
     }
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                    errmsg("column \"%s\" of continuous view \"%s\" does not exist", name,
-                           mapping.view)));
+    ereport(ERROR,
+            (errcode(ERRCODE_UNDEFINED_COLUMN),
+             errmsg("column \"%s\" of continuous view \"%s\" does not exist", name, mapping.view)));
     pg_unreachable();
 }
 
@@ -88,8 +88,7 @@ extern "C" bool pipeline_map_column_refs(Node *node, void *context)
     Node *const last = static_cast<Node *>(llast(reference->fields));
     int const length = list_length(reference->fields);
     bool const is_ours =
-        length == 1 ||
-        strcmp(strVal(list_nth(reference->fields, length - 2)), mapping.view) == 0;
+        length == 1 || strcmp(strVal(list_nth(reference->fields, length - 2)), mapping.view) == 0;
     if (IsA(last, String) && is_ours)
         reference->fields = list_make1(makeString(stored_name(mapping, strVal(last))));
     return false;
