@@ -33,12 +33,12 @@ void report_stop(const FoldedView *view, const ViewOutcome &outcome)
     Oid const relid = view->query.view;
     const char *const name = quote_qualified_identifier(
         get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-    ereport(LOG, (errcode(outcome.sqlstate),
-                  errmsg("continuous view \"%s\" stopped: %s", get_rel_name(relid),
-                         outcome.message),
-                  errhint("Its rows are kept. Mend the cause, then run SELECT "
-                          "pipelinedb.activate(%s).",
-                          quote_literal_cstr(name))));
+    ereport(LOG,
+            (errcode(outcome.sqlstate),
+             errmsg("continuous view \"%s\" stopped: %s", get_rel_name(relid), outcome.message),
+             errhint("Its rows are kept. Mend the cause, then run SELECT "
+                     "pipelinedb.activate(%s).",
+                     quote_literal_cstr(name))));
 }
 
 /// Once per series of failures. A lock that somebody holds is not worth a line.
