@@ -11,9 +11,12 @@
 namespace pipeline::fold {
 namespace {
 
-Size budget()
+/// A consumer with bad rows may need smaller ticks (bad_rows.hpp).
+Size budget(const Collection *collection)
 {
-    return static_cast<Size>(settings::fold_batch) * 1024;
+    Size const batch = static_cast<Size>(settings::fold_batch) * 1024;
+    Size const piece = collection->consumers[0]->piece;
+    return piece > 0 ? std::min(piece, batch) : batch;
 }
 
 void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint32 consumers)
@@ -80,7 +83,7 @@ spool::Visit visit_whole(const spool::StoredChunk &stored, void *arg)
     uint32 const mask = scan->consumers & scan->readers;
     if (mask == 0)
         return spool::Visit::kNext;
-    if (collection->nchunks > 0 && collection->weight + weight_of(stored) > budget()) {
+    if (collection->nchunks > 0 && collection->weight + weight_of(stored) > budget(collection)) {
         scan->overflow = true;
         return spool::Visit::kStop;
     }
@@ -149,7 +152,7 @@ spool::Position resume_of(const Collection *collection, uint64 xid)
 /// Pieces of the big transactions, as far as the budget goes; finished ones join the set.
 void collect_pieces(Collection *collection, Snapshot snapshot)
 {
-    Size const limit = std::max(budget(), collection->weight + budget() / 4);
+    Size const limit = std::max(budget(collection), collection->weight + budget(collection) / 4);
     BigHint hints[kMaxBig];
     int kept = 0;
     for (int i = 0; i < collection->nbig; i++) {
@@ -194,7 +197,8 @@ spool::Position scan_start(const Collection *collection)
 void collect_surveyed(Collection *collection, Snapshot snapshot)
 {
     Consumer *const consumer = collection->consumers[0];
-    SurveyedGroup const group = next_group(consumer, budget(), kMaxBig - collection->nbig);
+    SurveyedGroup const group =
+        next_group(consumer, budget(collection), kMaxBig - collection->nbig);
     for (int i = 0; i < group.nbig; i++) {
         collection->hints[collection->nhints++] = {group.big[i].xid, group.big[i].first};
         collection->big[collection->nbig++] = {group.big[i].xid, -1};

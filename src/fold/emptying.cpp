@@ -88,7 +88,7 @@ bool lacks(const Consumer *consumer, const spool::StoredChunk &chunk)
             return false;
     // Paused and failed views keep their backlog: any reader counts, not only running ones.
     for (auto *view : pg::each<FoldedView>(state().views))
-        if (view->consumer == consumer && view->query.stream == chunk.stream &&
+        if (view->consumer == consumer && view->reads(chunk.stream) &&
             view->counts(chunk.xid, chunk.seq))
             return true;
     return false;

@@ -1,8 +1,10 @@
 #include "fold/entry.hpp"
 
+#include "fold/attempts.hpp"
 #include "fold/emptying.hpp"
 #include "fold/fold_state.hpp"
 #include "fold/full_spool.hpp"
+#include "fold/setback.hpp"
 #include "fold/tick.hpp"
 #include "fold/view_fold.hpp"
 #include "pg/list.hpp"
@@ -132,8 +134,8 @@ long next_retry(TimestampTz now)
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
         if (consumer->id == InvalidOid || !has_running_view(consumer))
             continue;
-        long const wait =
-            std::max(1L, TimestampDifferenceMilliseconds(now, std::max(now, consumer->retry_at)));
+        TimestampTz const due = std::max({now, consumer->retry_at, consumer->alone_until});
+        long const wait = std::max(1L, TimestampDifferenceMilliseconds(now, due));
         shortest = shortest < 0 ? wait : std::min(shortest, wait);
     }
     return shortest;
@@ -179,8 +181,10 @@ long sleep_time(const Pace &pace, TimestampTz now)
             pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
         timeout = std::min(timeout, std::max(due, 1L));
     }
-    long const retry = next_retry(now);
-    return retry >= 0 ? std::min(timeout, retry) : timeout;
+    for (long const wait : {next_retry(now), report_rejected(now)})
+        if (wait >= 0)
+            timeout = std::min(timeout, wait);
+    return timeout;
 }
 
 void tend(Pace *pace, bool idle)
@@ -213,6 +217,7 @@ std::uint64_t run_worker()
     partial::install_plans();
     init_timer();
     state().blamed = spool::take_blamed();
+    begin_attempts();
     Pace pace{};
     pace.last_work = pace.last_tend = GetCurrentTimestamp();
     pace.tend_delay = kIdleBeforeEmptying;
@@ -247,6 +252,7 @@ std::uint64_t run_worker()
             continue;
         }
 
+        end_attempts();
         if (!pace.spool_clean &&
             elapsed_ms(std::max(pace.last_work, pace.last_tend), now) >= pace.tend_delay)
             tend(&pace, true);

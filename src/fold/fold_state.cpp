@@ -265,10 +265,10 @@ void drop_stale_positions()
     }
 }
 
-bool is_wanted(const Consumer *consumer, Oid stream)
+bool is_wanted(const Consumer *consumer, Oid source)
 {
     for (auto *view : pg::each<FoldedView>(the_state.views))
-        if (view->consumer == consumer && view->query.stream == stream && view->runs())
+        if (view->consumer == consumer && view->reads(source) && view->runs())
             return true;
     return false;
 }

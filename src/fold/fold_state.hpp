@@ -23,6 +23,7 @@ struct Consumer;
 struct ViewMachine {
     MemoryContext context;
     partial::GeneralPlan *plan;
+    MemoryContext combining; ///< of what follows; nullptr = to be made anew
     CombineEnvironment environment;
     Oid owner;
     int ncolumns;           ///< of the definition, and so of the matrel
@@ -38,6 +39,14 @@ struct FoldedView {
     bool endless;         ///< it did not end when it was canceled
     bool troubled;        ///< it failed or was blocked: folded alone until that goes well
 
+    // Rejected rows that the log does not say yet, and what it will say. The line may come
+    // outside of transactions.
+    char name[NAMEDATALEN];
+    int64 unreported;
+    TimestampTz reported_at; ///< the last line
+    int last_sqlstate;
+    char last_error[256];
+
     bool runs() const { return query.active && !query.failed; }
 
     /// Do the rows of a chunk count, as far as the transactions that created and truncated the
@@ -47,6 +56,8 @@ struct FoldedView {
         return (xid != U64FromFullTransactionId(query.created_xid) || seq > query.created_seq) &&
                (truncation == nullptr || !truncation->covers(xid, seq));
     }
+
+    bool reads(Oid source) const { return query.reads(source); }
 };
 
 /// Transactions of a backlog that is too large for one tick, by ascending xid.
@@ -83,10 +94,14 @@ struct Consumer {
     Survey *survey; ///< nullptr unless a backlog is being worked off
     BigHint hints[kMaxBig];
     int nhints;
-    bool must_catch_up;   ///< too far behind to be folded together with the shared consumer
-    TimestampTz retry_at; ///< 0 = now
-    int strikes;          ///< failures in a row of a kind that is forgiven only so often
-    int retry_delay;      ///< ms, of the last failure
+    bool must_catch_up;      ///< too far behind to be folded together with the shared consumer
+    TimestampTz retry_at;    ///< 0 = now
+    int strikes;             ///< failures in a row of a kind that is forgiven only so often
+    int retry_delay;         ///< ms, of the last failure
+    Size piece;              ///< bytes that a tick takes at most; 0 = settings::fold_batch
+    TimestampTz alone_until; ///< it had bad rows a moment ago
+    bool marked;             ///< this attempt is in pipelinedb.attempt
+    bool survived;           ///< an attempt after the crash has ended
 };
 
 struct FoldState {
@@ -97,6 +112,8 @@ struct FoldState {
     FoldedView *at_work;   ///< whose turn it is: it gets the blame for an ERROR
     uint64 layout_epoch;   ///< of the positions in surveys and hints
     bool valid;            ///< false: read the catalog before the next tick
+    bool after_crash;      ///< attempts to fold are marked (attempts.hpp)
+    bool one_by_one;       ///< ... and this is the third in a row
 };
 
 FoldState &state();
@@ -125,8 +142,8 @@ void drop_survey(Consumer *consumer);
 /// The view whose own consumer this is; nullptr for the shared one.
 FoldedView *view_of(const Consumer *consumer);
 
-/// True if a running view of the consumer reads `stream`.
-bool is_wanted(const Consumer *consumer, Oid stream);
+/// True if a running view of the consumer reads `source`, a stream or the view itself.
+bool is_wanted(const Consumer *consumer, Oid source);
 bool has_running_view(const Consumer *consumer);
 
 /// Set aside for longer than a passing lock: nobody waits for it to see his own rows.

@@ -11,6 +11,7 @@
 #include "spool/progress_store.hpp"
 #include "spool/reader.hpp"
 #include "view/catalog.hpp"
+#include "view/truncation.hpp"
 
 extern "C" {
 #include "catalog/pg_class.h"
@@ -45,8 +46,9 @@ enum class Cause {
 };
 
 struct Survey {
-    List *queries; ///< ContinuousQuery *, those that take rows
-    List *holders; ///< Holder *
+    List *queries;     ///< ContinuousQuery *, those that take rows
+    List *truncations; ///< view::Truncation *
+    List *holders;     ///< Holder *
     Cause cause;
     Oid locked; ///< kTransactions: the spool table
 };
@@ -76,6 +78,7 @@ const view::ContinuousQuery *find_query(const List *queries, Oid view)
 void list_holders(Snapshot snapshot, Survey *survey)
 {
     *survey = {};
+    survey->truncations = view::list_truncations(snapshot);
     List *const stored = spool::list_progress(snapshot);
     for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries(snapshot)))
         if (!query->lost)
@@ -94,6 +97,17 @@ void list_holders(Snapshot snapshot, Survey *survey)
     survey->queries = shared_queries;
 }
 
+/// The rule of FoldedView::counts, for what was read from the tables just now.
+bool wants(const Survey &survey, const view::ContinuousQuery &query,
+           const spool::StoredChunk &chunk)
+{
+    for (auto *truncation : pg::each<view::Truncation>(survey.truncations))
+        if (truncation->view == query.view && truncation->covers(chunk.xid, chunk.seq))
+            return false;
+    return query.reads(chunk.stream) && (chunk.xid != U64FromFullTransactionId(query.created_xid) ||
+                                         chunk.seq > query.created_seq);
+}
+
 bool lacks(const Survey &survey, const Holder &holder, const spool::StoredChunk &chunk)
 {
     const spool::Progress &progress = holder.stored->progress;
@@ -102,12 +116,10 @@ bool lacks(const Survey &survey, const Holder &holder, const spool::StoredChunk 
     for (int i = 0; i < progress.nbig; i++)
         if (progress.big[i].xid == chunk.xid && chunk.seq <= progress.big[i].seq)
             return false;
-    if (const view::ContinuousQuery *const query = holder.query; query != nullptr)
-        return query->stream == chunk.stream &&
-               (chunk.xid != U64FromFullTransactionId(query->created_xid) ||
-                chunk.seq > query->created_seq);
+    if (holder.query != nullptr)
+        return wants(survey, *holder.query, chunk);
     for (auto *query : pg::each<view::ContinuousQuery>(survey.queries))
-        if (query->stream == chunk.stream)
+        if (wants(survey, *query, chunk))
             return true;
     return false;
 }

@@ -214,9 +214,19 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine)
     return writer;
 }
 
-void write_group(TupleTableSlot *group, void *arg)
+GroupWriter *require_groups(Relation matrel, ViewMachine *machine)
 {
-    auto *writer = static_cast<GroupWriter *>(arg);
+    GroupWriter *const writer = open_groups(matrel, machine);
+    if (writer == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("table \"%s\" has no unique index over the groups",
+                               RelationGetRelationName(matrel)),
+                        errhint("Rows wait until the index of the view's table is back.")));
+    return writer;
+}
+
+static void take_group(TupleTableSlot *group, GroupWriter *writer, bool write)
+{
     slot_getallattrs(group);
     // Not in the scratch context: the scan keeps what it allocates on the way (nbtree.c:
     // btgettuple, killedItems).
@@ -233,15 +243,25 @@ void write_group(TupleTableSlot *group, void *arg)
         ExecStoreVirtualTuple(writer->changed);
         writer->changed->tts_tableOid = RelationGetRelid(writer->matrel);
         check_row(writer);
-        if (found)
+        if (write && found)
             update_stored(writer);
-        else
+        else if (write)
             insert_new(writer);
     });
     ExecClearTuple(writer->changed);
     ResetPerTupleExprContext(writer->estate);
     ResetExprContext(writer->machine->environment.expressions);
     MemoryContextReset(writer->scratch);
+}
+
+void write_group(TupleTableSlot *group, void *arg)
+{
+    take_group(group, static_cast<GroupWriter *>(arg), true);
+}
+
+void check_group(TupleTableSlot *group, void *arg)
+{
+    take_group(group, static_cast<GroupWriter *>(arg), false);
 }
 
 void close_groups(GroupWriter *writer)

@@ -15,8 +15,14 @@ struct GroupWriter;
 /// `matrel` is locked. Returns nullptr if it has no key index yet (a restore is under way).
 GroupWriter *open_groups(Relation matrel, ViewMachine *machine);
 
+/// The same, with an error.
+GroupWriter *require_groups(Relation matrel, ViewMachine *machine);
+
 /// partial::GroupReceiver: `arg` is the GroupWriter.
 void write_group(TupleTableSlot *group, void *arg);
+
+/// The same up to the point where the row would be written: what fails there would fail here.
+void check_group(TupleTableSlot *group, void *arg);
 
 void close_groups(GroupWriter *writer);
 

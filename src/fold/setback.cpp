@@ -1,10 +1,12 @@
 #include "fold/setback.hpp"
 
 #include "pg/list.hpp"
+#include "pg/settings.hpp"
 #include "spool/progress_store.hpp"
 
 extern "C" {
 #include "utils/builtins.h"
+#include "mb/pg_wchar.h"
 #include "utils/timestamp.h"
 }
 
@@ -26,6 +28,41 @@ void postpone(Consumer *consumer, ViewResult result)
     int const longest = is_blocked ? 1000 : 30000;
     consumer->retry_delay = std::clamp(consumer->retry_delay * 2, shortest, longest);
     consumer->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
+}
+
+/// One line a minute and view about rejected rows.
+constexpr int kReportInterval = 60000;
+
+/// A view with bad rows goes with the others again when there was none for so long.
+constexpr int kAloneAfterBadRows = 3000;
+
+/// Its pieces grow again while all goes well.
+void grow_piece(Consumer *consumer)
+{
+    consumer->piece *= 2;
+    if (consumer->piece >= static_cast<Size>(settings::fold_batch) * 1024)
+        consumer->piece = 0;
+}
+
+/// When the next line may come.
+TimestampTz report_due(const FoldedView *view)
+{
+    return view->reported_at == 0 ? 0
+                                  : TimestampTzPlusMilliseconds(view->reported_at, kReportInterval);
+}
+
+void report_rows(FoldedView *view, TimestampTz now)
+{
+    const char *const name = view->name;
+    ereport(LOG, (errcode(view->last_sqlstate),
+                  errmsg_plural("continuous view \"%s\" rejected %lld row: %s",
+                                "continuous view \"%s\" rejected %lld rows, the last one with: %s",
+                                static_cast<unsigned long>(view->unreported), name,
+                                static_cast<long long>(view->unreported), view->last_error),
+                  errhint("See pipelinedb.errors. When the cause is mended, "
+                          "pipelinedb.retry_errors() folds them.")));
+    view->unreported = 0;
+    view->reported_at = now;
 }
 
 void report_stop(const FoldedView *view, const ViewOutcome &outcome)
@@ -91,8 +128,38 @@ void forgive(Consumer *consumer)
     consumer->retry_at = 0;
     consumer->retry_delay = 0;
     consumer->strikes = 0;
+    grow_piece(consumer);
     if (FoldedView *const view = view_of(consumer); view != nullptr)
         view->troubled = false;
+}
+
+void note_rejected(FoldedView *view, const ViewOutcome &outcome)
+{
+    TimestampTz const now = GetCurrentTimestamp();
+    view->consumer->alone_until = TimestampTzPlusMilliseconds(now, kAloneAfterBadRows);
+    view->unreported += outcome.rejected;
+    view->last_sqlstate = outcome.sqlstate;
+    int const length = static_cast<int>(strlen(outcome.message));
+    int const kept = pg_mbcliplen(outcome.message, length, sizeof(view->last_error) - 1);
+    strlcpy(view->last_error, outcome.message, static_cast<Size>(kept) + 1);
+    (void) report_rejected(now);
+}
+
+long report_rejected(TimestampTz now)
+{
+    long next = -1;
+    for (auto *view : pg::each<FoldedView>(state().views)) {
+        if (view->unreported == 0)
+            continue;
+        TimestampTz const due = report_due(view);
+        if (due <= now) {
+            report_rows(view, now);
+            continue;
+        }
+        long const wait = std::max(1L, TimestampDifferenceMilliseconds(now, due));
+        next = next < 0 ? wait : std::min(next, wait);
+    }
+    return next;
 }
 
 } // namespace pipeline::fold

@@ -25,4 +25,11 @@ bool set_back(FoldedView *view, ViewOutcome outcome);
 /// The view's own consumer has folded it.
 void forgive(Consumer *consumer);
 
+/// After a commit in which rows were rejected: a line in the log, but only one a minute; and
+/// for a moment the view stays alone, since another bad row would undo a tick of all.
+void note_rejected(FoldedView *view, const ViewOutcome &outcome);
+
+/// Writes the lines that are due; returns in how many ms the next one is, -1 = none.
+long report_rejected(TimestampTz now);
+
 } // namespace pipeline::fold

@@ -1,5 +1,6 @@
 #include "fold/tick.hpp"
 
+#include "fold/attempts.hpp"
 #include "fold/collect.hpp"
 #include "fold/setback.hpp"
 #include "fold/view_fold.hpp"
@@ -33,6 +34,9 @@ struct Tick {
     bool held[kMaxConsumersPerTick];     ///< its progress stays where it was
     bool catalog_changed;
     bool stored;
+    bool again;            ///< with a smaller piece
+    FoldedView *rejecting; ///< the view that has rejected rows, and what about them
+    ViewOutcome rejected;
 };
 
 Consumer *find_consumer(Oid id)
@@ -60,7 +64,8 @@ bool can_come_along(const Consumer *consumer, const spool::XidSet &live)
     const FoldedView *const view = view_of(consumer);
     return view != nullptr && view->runs() && !view->troubled && !consumer->must_catch_up &&
            consumer->progress.nbig == 0 && consumer->survey == nullptr && is_due(consumer) &&
-           is_behind(consumer, live) && lock_relations(view->query);
+           consumer->alone_until <= GetCurrentTimestamp() && is_behind(consumer, live) &&
+           !wants_mark(consumer) && lock_relations(view->query);
 }
 
 /// Laggards that can be folded together with the shared consumer up to the same set: neither
@@ -113,14 +118,22 @@ void fold_one(Tick *tick, int i, FoldedView *view)
     bool const alone = tick->collection.consumers[0]->id != InvalidOid;
     ViewOutcome const outcome = view->endless
                                     ? ViewOutcome{ViewResult::kFailed, ERRCODE_QUERY_CANCELED,
-                                                  "its query did not end when it was canceled"}
+                                                  "its query did not end when it was canceled", 0}
                                     : fold_view(view, tick->collection, i, alone);
     view->endless = false;
-    if (outcome.result == ViewResult::kFolded)
+    if (outcome.result == ViewResult::kFolded) {
+        if (outcome.rejected > 0) {
+            strlcpy(view->name, get_rel_name(view->query.view), NAMEDATALEN);
+            tick->rejecting = view;
+            tick->rejected = outcome;
+        }
         return;
+    }
     if (view->consumer->id == InvalidOid) {
         detach(view);
         tick->catalog_changed = true;
+    } else if (outcome.result == ViewResult::kSmaller) {
+        tick->held[i] = tick->again = true;
     } else {
         tick->held[i] = true;
         tick->catalog_changed |= set_back(view, outcome);
@@ -199,6 +212,10 @@ void remember(Tick *tick)
         if (!collection.left_behind)
             consumer->must_catch_up = false;
     }
+    consumer->marked = false;
+    consumer->survived = true;
+    if (tick->rejecting != nullptr)
+        note_rejected(tick->rejecting, tick->rejected);
     if (tick->catalog_changed)
         state().valid = false;
 }
@@ -275,9 +292,16 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
         drop_stale_positions();
         collect_for(&tick->collection, consumer, GetActiveSnapshot(), live);
         pg::stop_point("fold_collected");
+        if (tick->collection.nchunks > 0 && wants_mark(consumer)) {
+            outcome->wants_mark = true;
+            PopActiveSnapshot();
+            CommitTransactionCommand();
+            return;
+        }
         if (tick->collection.nchunks > 0 || has_view_that_must_leave(consumer))
             fold_views(tick);
         store_progress(tick);
+        end_attempt(consumer);
     }
     PopActiveSnapshot();
     CommitTransactionCommand();
@@ -287,13 +311,13 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
         remember(tick);
         outcome->folded = tick->stored;
         outcome->consumers_changed = tick->catalog_changed;
-        outcome->left_behind = tick->collection.left_behind;
+        outcome->left_behind = tick->collection.left_behind || tick->again;
     }
 }
 
 } // namespace
 
-TickOutcome run_tick(Oid id)
+static TickOutcome try_tick(Oid id)
 {
     TickOutcome outcome{};
     MemoryContext const context =
@@ -314,6 +338,15 @@ TickOutcome run_tick(Oid id)
     MemoryContextDelete(context);
     pgstat_report_stat(false);
     return outcome;
+}
+
+TickOutcome run_tick(Oid id)
+{
+    TickOutcome const outcome = try_tick(id);
+    if (!outcome.wants_mark)
+        return outcome;
+    mark_attempt(id);
+    return try_tick(id);
 }
 
 const spool::XidSet &latest_set()

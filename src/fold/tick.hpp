@@ -15,6 +15,7 @@ struct TickOutcome {
     bool left_behind;       ///< there is more to do at once
     bool failed;            ///< the transaction was rolled back
     bool consumers_changed; ///< a view was set aside or has rejoined
+    bool wants_mark;        ///< it was not made (attempts.hpp)
 };
 
 /// A tick for the consumer `id`. The shared one takes along views that can rejoin it.

@@ -1,5 +1,6 @@
 #include "fold/view_fold.hpp"
 
+#include "fold/bad_rows.hpp"
 #include "fold/group_writer.hpp"
 #include "fold/view_machine.hpp"
 #include "pg/guard.hpp"
@@ -22,7 +23,7 @@ namespace {
 
 bool is_for(const FoldedView *view, const TickChunk &chunk, int consumer)
 {
-    return (chunk.consumers & 1u << consumer) != 0 && chunk.stream == view->query.stream &&
+    return (chunk.consumers & 1u << consumer) != 0 && view->reads(chunk.stream) &&
            view->counts(chunk.xid, chunk.seq);
 }
 
@@ -71,12 +72,7 @@ bool sees_last_truncation(const FoldedView *view)
 void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
 {
     ready_machine(view, definition);
-    GroupWriter *const writer = open_groups(matrel, view->machine);
-    if (writer == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                        errmsg("table \"%s\" has no unique index over the groups",
-                               RelationGetRelationName(matrel)),
-                        errhint("Rows wait until the index of the view's table is back.")));
+    GroupWriter *const writer = require_groups(matrel, view->machine);
     partial::run_plan(view->machine->plan, write_group, writer);
     close_groups(writer);
 }
@@ -132,7 +128,8 @@ void limit_lock_waits()
                              true, 0, false);
 }
 
-void fold_feed(FoldedView *view, const spool::Feed &feed)
+/// Calls `fn(definition, matrel)` with everything that a turn of the view has around it.
+template <typename Fn> void in_turn_of(FoldedView *view, const spool::Feed &feed, Fn &&fn)
 {
     Relation definition = table_open(view->query.definition, NoLock);
     Relation matrel = table_open(view->query.matrel, NoLock);
@@ -143,7 +140,7 @@ void fold_feed(FoldedView *view, const spool::Feed &feed)
         int const level = NewGUCNestLevel();
         view::apply_creation_settings(definition);
         limit_lock_waits();
-        fold_as_owner(view, definition, matrel);
+        fn(definition, matrel);
         AtEOXact_GUC(false, level);
     });
     release_advisory_locks();
@@ -152,7 +149,14 @@ void fold_feed(FoldedView *view, const spool::Feed &feed)
     table_close(definition, NoLock);
 }
 
-/// The error classes of the design, point 11.
+void fold_feed(FoldedView *view, const spool::Feed &feed)
+{
+    in_turn_of(view, feed, [view](Relation definition, Relation matrel) {
+        fold_as_owner(view, definition, matrel);
+    });
+}
+
+/// The error classes of the design, point 11, but for those of a row (bad_rows.hpp).
 ViewResult classify(int sqlstate)
 {
     if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -195,42 +199,86 @@ void clean_up()
     stop_timer();
 }
 
+namespace {
+
+/// A piece is not made smaller than a page, at which pieces end (collect.cpp).
+constexpr Size kSmallestPiece = BLCKSZ;
+
+bool can_be_smaller(const Consumer *consumer)
+{
+    return consumer->piece == 0 || consumer->piece > kSmallestPiece;
+}
+
+/// For the next try, by how far this one came.
+void take_smaller_piece(const Collection &collection, double done)
+{
+    Consumer *const consumer = collection.consumers[0];
+    Size const last =
+        consumer->piece > 0 ? std::min(consumer->piece, collection.weight) : collection.weight;
+    auto const fitting = static_cast<Size>(static_cast<double>(last) * std::max(done / 2, 0.1));
+    consumer->piece = std::max(kSmallestPiece, std::min(fitting, last / 2));
+}
+
+/// Errors are caught in a subtransaction. If it is the fault of rows, they are looked for in
+/// another one.
+ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
+{
+    spool::Feed feed;
+    BadRows bad{};
+    pg::Failure failure = pg::subtransaction([&] {
+        feed = feed_of(view, collection, i);
+        fold_feed(view, feed);
+    });
+    if (failure.failed && is_row_fault(failure, view->query.matrel)) {
+        drop_machine(view);
+        failure = pg::subtransaction([&] {
+            in_turn_of(view, feed, [&](Relation definition, Relation matrel) {
+                fold_but_bad_rows(view, definition, matrel, feed,
+                                  can_be_smaller(collection.consumers[0]), &bad);
+            });
+        });
+    }
+    if (!failure.failed)
+        return {ViewResult::kFolded, bad.sqlstate, bad.message, bad.rejected};
+    spool::set_feed(nullptr);
+    drop_machine(view);
+    release_advisory_locks();
+    if (bad.gave_up)
+        take_smaller_piece(collection, bad.done);
+    return {bad.gave_up ? ViewResult::kSmaller : classify(failure.sqlstate), failure.sqlstate,
+            failure.message, 0};
+}
+
+} // namespace
+
 ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful)
 {
-    ViewOutcome outcome{ViewResult::kFolded, 0, nullptr};
+    ViewOutcome outcome{ViewResult::kFolded, 0, nullptr, 0};
     if (!has_chunk_for(view, collection, i))
         return outcome;
     if (!lock_relations(view->query)) {
         outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
-                   "a relation of the view is locked by another session"};
+                   "a relation of the view is locked by another session", 0};
         return outcome;
     }
     if (!relations_exist(view->query))
         return outcome; // dropped since it was listed
     if (!sees_last_truncation(view)) {
         outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
-                   "the view was truncated by another session"};
+                   "the view was truncated by another session", 0};
         return outcome;
     }
 
     pg::stop_point("fold_before_view");
     start_timer(view->query.view);
-    if (!careful) {
+    if (careful) {
+        outcome = fold_carefully(view, collection, i);
+    } else {
         state().at_work = view;
         fold_feed(view, feed_of(view, collection, i));
         state().at_work = nullptr;
-        stop_timer();
-        return outcome;
     }
-    pg::Failure const failure =
-        pg::subtransaction([&] { fold_feed(view, feed_of(view, collection, i)); });
     stop_timer();
-    if (failure.failed) {
-        clean_up();
-        drop_machine(view);
-        release_advisory_locks();
-        outcome = {classify(failure.sqlstate), failure.sqlstate, failure.message};
-    }
     return outcome;
 }
 

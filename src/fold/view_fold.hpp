@@ -14,13 +14,15 @@ enum class ViewResult {
     kBlocked, ///< a lock is held by somebody: again soon
     kStrike,  ///< as kRetry, but only so often: it took too long, or lost a race for a group
     kRetry,   ///< an error that may go away by itself: again later
-    kFailed   ///< an error of the query or its data
+    kSmaller, ///< too many bad rows for one turn: a smaller piece, at once
+    kFailed   ///< an error of the query
 };
 
 struct ViewOutcome {
     ViewResult result;
-    int sqlstate;
+    int sqlstate; ///< of the error, or of the last row that was rejected
     const char *message;
+    int64 rejected; ///< so many rows are in pipelinedb.errors instead
 };
 
 /// Registers the timer of last resort. Once per worker.
@@ -31,7 +33,8 @@ void init_timer();
 bool lock_relations(const view::ContinuousQuery &query);
 
 /// Folds the chunks of `collection` that belong to `view`, whose consumer is the i-th. With
-/// `careful`, errors are caught in a subtransaction and classified; else they are raised.
+/// `careful`, errors are caught in a subtransaction and classified, and bad rows are rejected;
+/// else they are raised.
 ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful);
 
 /// After an ERROR: forgets the feed and the timer of the view whose turn it was.

@@ -15,18 +15,42 @@ void describe_columns(ViewMachine *machine, Relation definition)
 {
     Query *const query = get_view_query(definition);
     auto const ncolumns = static_cast<Size>(list_length(query->targetList));
-    machine->columns = static_cast<CombineColumn *>(palloc0(sizeof(CombineColumn) * ncolumns));
+    machine->columns = static_cast<CombineColumn *>(
+        MemoryContextAllocZero(machine->combining, sizeof(CombineColumn) * ncolumns));
+    machine->ncolumns = 0;
+    machine->nkeys = 0;
     for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
         int const column = machine->ncolumns++;
         if (IsA(entry->expr, Aggref))
             init_combine_column(&machine->columns[column],
-                                reinterpret_cast<const Aggref *>(entry->expr), machine->context);
+                                reinterpret_cast<const Aggref *>(entry->expr), machine->combining);
         else
             machine->nkeys++;
     }
 }
 
+/// Complete or not at all: `combining` is set at the end.
+void make_combining(ViewMachine *machine, Relation definition)
+{
+    MemoryContext const context =
+        AllocSetContextCreate(CurrentMemoryContext, "combine functions", ALLOCSET_SMALL_SIZES);
+    ViewMachine made = *machine;
+    made.combining = context;
+    pg::in_context(context, [&] { describe_columns(&made, definition); });
+    made.environment = make_combine_environment(context);
+    MemoryContextSetParent(context, machine->context);
+    *machine = made;
+}
+
 } // namespace
+
+void renew_combining(FoldedView *view)
+{
+    if (view->machine == nullptr || view->machine->combining == nullptr)
+        return;
+    MemoryContextDelete(view->machine->combining);
+    view->machine->combining = nullptr;
+}
 
 void drop_machine(FoldedView *view)
 {
@@ -40,8 +64,11 @@ void drop_machine(FoldedView *view)
 
 void ready_machine(FoldedView *view, Relation definition)
 {
-    if (view->machine != nullptr && !partial::is_stale(view->machine->plan))
+    if (view->machine != nullptr && !partial::is_stale(view->machine->plan)) {
+        if (view->machine->combining == nullptr)
+            make_combining(view->machine, definition);
         return;
+    }
     drop_machine(view);
 
     // Built under the tick's context and moved over when it is complete, so that an ERROR on
@@ -52,8 +79,7 @@ void ready_machine(FoldedView *view, Relation definition)
         auto *machine = static_cast<ViewMachine *>(palloc0(sizeof(ViewMachine)));
         machine->context = context;
         machine->owner = definition->rd_rel->relowner;
-        describe_columns(machine, definition);
-        machine->environment = make_combine_environment(context);
+        make_combining(machine, definition);
         machine->plan = partial::make_plan(definition, context);
         MemoryContextSetParent(context, state().context);
         view->machine = machine;

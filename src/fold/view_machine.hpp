@@ -12,6 +12,10 @@ namespace pipeline::fold {
 /// and the caller runs as the owner with the creation settings.
 void ready_machine(FoldedView *view, Relation definition);
 
+/// After an error in a function of the machine: what these have cached is not to be trusted. The
+/// plan is, since its functions are set up for each run.
+void renew_combining(FoldedView *view);
+
 /// Frees it; the next tick builds another.
 void drop_machine(FoldedView *view);
 

@@ -33,7 +33,9 @@ CREATE VIEW pipelinedb.views AS
            q.failed_at,
            q.lost_since,
            q.lost_until,
-           q.lost_rows
+           q.lost_rows,
+           COALESCE((SELECT pg_catalog.sum(r.rows) FROM pipelinedb.rejection r
+                      WHERE r.view OPERATOR(pg_catalog.=) q.view), 0)::pg_catalog.int8 AS rejected
       FROM pipelinedb.query q
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) q.view
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace;
@@ -44,6 +46,7 @@ COMMENT ON COLUMN pipelinedb.views.message IS 'the error that stopped it; only f
 COMMENT ON COLUMN pipelinedb.views.lost_since IS 'when it was last detached from its stream: it takes no rows from then on';
 COMMENT ON COLUMN pipelinedb.views.lost_until IS 'when pipelinedb.activate() ended that';
 COMMENT ON COLUMN pipelinedb.views.lost_rows IS 'rows of its stream that were discarded unread when it was detached, in all';
+COMMENT ON COLUMN pipelinedb.views.rejected IS 'rows that are not in the view because they raised an error; those put back for a retry are taken off';
 
 CREATE VIEW pipelinedb.streams AS
     SELECT n.nspname AS schema,

@@ -26,12 +26,11 @@ Failure take_error(MemoryContext context)
     failure.detail = error->detail;
     failure.hint = error->hint;
     failure.context = error->context;
+    failure.table = error->table_name;
     return failure;
 }
 
-} // namespace
-
-Failure subtransaction(Callback fn, void *arg)
+Failure run_in_subtransaction(Callback fn, void *arg, bool keep)
 {
     MemoryContext const context = CurrentMemoryContext;
     ResourceOwner const owner = CurrentResourceOwner;
@@ -42,7 +41,10 @@ Failure subtransaction(Callback fn, void *arg)
     PG_TRY();
     {
         fn(arg);
-        ReleaseCurrentSubTransaction();
+        if (keep)
+            ReleaseCurrentSubTransaction();
+        else
+            RollbackAndReleaseCurrentSubTransaction();
     }
     PG_CATCH();
     {
@@ -53,6 +55,26 @@ Failure subtransaction(Callback fn, void *arg)
     MemoryContextSwitchTo(context);
     CurrentResourceOwner = owner;
     return failure;
+}
+
+} // namespace
+
+Failure subtransaction(Callback fn, void *arg)
+{
+    return run_in_subtransaction(fn, arg, true);
+}
+
+Failure trial(Callback fn, void *arg)
+{
+    return run_in_subtransaction(fn, arg, false);
+}
+
+void raise_again(const Failure &failure)
+{
+    ereport(ERROR, (errcode(failure.sqlstate), errmsg_internal("%s", failure.message),
+                    failure.detail ? errdetail_internal("%s", failure.detail) : 0,
+                    failure.hint ? errhint("%s", failure.hint) : 0,
+                    failure.table ? err_generic_string(PG_DIAG_TABLE_NAME, failure.table) : 0));
 }
 
 Failure top_level(Callback fn, void *arg)

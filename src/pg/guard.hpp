@@ -4,6 +4,7 @@
 //                       after all C++ frames are gone.
 //   subtransaction(fn)  runs fn in an internal subtransaction; an ERROR is rolled back and
 //                       returned as a Failure.
+//   trial(fn)           the same, always rolled back.
 //
 // In the pg folders no other file may name PG_TRY, sigsetjmp, PG_exception_stack or catch.
 // Invariant: automatics of the callers are trivially destructible, because a longjmp may
@@ -62,6 +63,7 @@ struct Failure {
     const char *detail = nullptr;  ///< may be NULL
     const char *hint = nullptr;    ///< may be NULL
     const char *context = nullptr; ///< may be NULL
+    const char *table = nullptr;   ///< that the error is about; may be NULL
 };
 
 using Callback = void (*)(void *);
@@ -70,6 +72,12 @@ using Callback = void (*)(void *);
 /// back, memory context and resource owner are as before, and the error is returned; no
 /// message is logged. Must be called inside a transaction. FATAL and PANIC are not caught.
 Failure subtransaction(Callback fn, void *arg);
+
+/// The same, but what `fn` did is rolled back in any case: it is only tried whether it works.
+Failure trial(Callback fn, void *arg);
+
+/// Raises an ERROR that was caught once more.
+[[noreturn]] void raise_again(const Failure &failure);
 
 /// Runs `fn(arg)`; on ERROR the *whole transaction* is aborted (AbortOutOfAnyTransaction) and
 /// the error is returned. For background workers at top level only: the caller must not be
@@ -81,6 +89,11 @@ template <typename Fn> Failure subtransaction(Fn &&fn)
 {
     return subtransaction([](void *arg) { (*static_cast<std::remove_reference_t<Fn> *>(arg))(); },
                           &fn);
+}
+
+template <typename Fn> Failure trial(Fn &&fn)
+{
+    return trial([](void *arg) { (*static_cast<std::remove_reference_t<Fn> *>(arg))(); }, &fn);
 }
 
 template <typename Fn> Failure top_level(Fn &&fn)

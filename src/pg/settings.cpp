@@ -12,6 +12,7 @@ constinit bool matrels_writable = false;
 constinit int fold_interval = 2;
 constinit int fold_batch = 16384;
 constinit int view_timeout = 30000;
+constinit int max_errors = 1000;
 constinit int spool_generation_size = 64;
 constinit int max_spool_size = 10240;
 constinit int spool_full_action = kDetach;
@@ -79,6 +80,12 @@ void define_for_fold_workers()
                             "does not stall the others. A value of 0 turns this off.",
                             &view_timeout, 30000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.max_errors",
+                            "Sets the maximum number of rows in pipelinedb.errors per continuous "
+                            "view.",
+                            "The oldest ones are deleted. They are counted in any case.",
+                            &max_errors, 1000, 0, 1000000, PGC_SIGHUP, 0, nullptr, nullptr,
+                            nullptr);
     DefineCustomIntVariable("pipelinedb.spool_generation_size",
                             "Sets the size from which on a spool table is replaced by an empty "
                             "one.",

@@ -20,6 +20,7 @@ extern bool matrels_writable;       ///< allow DML on the tables behind views
 extern int fold_interval;           ///< ms; pause after a tick that folded little
 extern int fold_batch;              ///< kB of chunks that one tick takes at most
 extern int view_timeout;            ///< ms; the longest turn of a view in a tick, 0 = no limit
+extern int max_errors;              ///< rejected rows that are kept per view
 extern int spool_generation_size;   ///< MB; a larger spool table is rotated
 extern int max_spool_size;          ///< MB; of all spool tables of a database, 0 = no limit
 extern int spool_full_action;       ///< a FullSpoolAction

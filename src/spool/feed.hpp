@@ -11,12 +11,33 @@
 
 namespace pipeline::spool {
 
+/// Where the scan of a feed stands, for the search for bad rows: the row at which an error is
+/// raised is most often the one that was handed out last.
+struct FeedTrace {
+    uint64 last = 0;    ///< number of that row
+    uint64 count = 0;   ///< how many rows were handed out
+    bool ended = false; ///< the query knows that there are no more
+};
+
 struct Feed {
     Oid stream = InvalidOid;
     int nchunks = 0;
     const Chunk **chunks = nullptr;
     double rows = 0; ///< how many rows they hold: the planner's estimate, too
+
+    // A part of the rows. They are numbered from 0 through all chunks.
+    int first_chunk = 0;          ///< a scan begins at this row of this chunk, ...
+    uint32 first_row = 0;         //
+    uint64 first = 0;             ///< ... which has this number, ...
+    uint64 end = UINT64_MAX;      ///< ... and ends before this one
+    const uint64 *skip = nullptr; ///< one bit per row: those that are left out
+    FeedTrace *trace = nullptr;
 };
+
+inline bool is_skipped(const uint64 *skip, uint64 row)
+{
+    return skip != nullptr && (skip[row / 64] >> (row % 64) & 1) != 0;
+}
 
 /// The feed of this process; nullptr outside the fold.
 const Feed *current_feed();

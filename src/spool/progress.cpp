@@ -105,9 +105,10 @@ void insert_start_progress(Oid view)
     });
 }
 
-void delete_progress(Oid consumer)
+/// Deletes the row of `consumer` from one of the tables that have it as their key.
+static void delete_row_of(Oid consumer, const char *table, const char *index)
 {
-    Oid const catalog = view::catalog_relation("progress");
+    Oid const catalog = view::catalog_relation(table);
     if (!OidIsValid(catalog))
         return;
     pg::with_relation(catalog, RowExclusiveLock, [&](Relation rel) {
@@ -116,8 +117,8 @@ void delete_progress(Oid consumer)
         // A tick may be replacing the row: simple_heap_delete would raise "tuple concurrently
         // updated" after having waited for it, so the row is looked up again.
         for (bool again = true; again;) {
-            SysScanDesc scan = systable_beginscan(rel, view::catalog_relation("progress_pkey"),
-                                                  true, nullptr, 1, &key);
+            SysScanDesc scan =
+                systable_beginscan(rel, view::catalog_relation(index), true, nullptr, 1, &key);
             HeapTuple const tuple = systable_getnext(scan);
             again = false;
             if (HeapTupleIsValid(tuple)) {
@@ -129,6 +130,44 @@ void delete_progress(Oid consumer)
             CHECK_FOR_INTERRUPTS();
         }
     });
+}
+
+void delete_progress(Oid consumer)
+{
+    delete_row_of(consumer, "progress", "progress_pkey");
+    delete_attempt(consumer);
+}
+
+int read_attempt(Oid consumer)
+{
+    int number = 0;
+    pg::with_relation(view::catalog_relation("attempt"), AccessShareLock, [&](Relation rel) {
+        ScanKeyData key;
+        ScanKeyInit(&key, kConsumer, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(consumer));
+        SysScanDesc scan =
+            systable_beginscan(rel, view::catalog_relation("attempt_pkey"), true, nullptr, 1, &key);
+        bool isnull;
+        if (HeapTuple const tuple = systable_getnext(scan); HeapTupleIsValid(tuple))
+            number = DatumGetInt32(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+        systable_endscan(scan);
+    });
+    return number;
+}
+
+void write_attempt(Oid consumer, int number)
+{
+    delete_attempt(consumer);
+    CommandCounterIncrement(); // the key is unique
+    pg::with_relation(view::catalog_relation("attempt"), RowExclusiveLock, [&](Relation rel) {
+        Datum values[] = {ObjectIdGetDatum(consumer), Int32GetDatum(number)};
+        bool nulls[] = {false, false};
+        CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+    });
+}
+
+void delete_attempt(Oid consumer)
+{
+    delete_row_of(consumer, "attempt", "attempt_pkey");
 }
 
 } // namespace pipeline::spool

@@ -1,7 +1,8 @@
 // Progress of a consumer: a set of folded transactions, kept as a pg_snapshot.
 //
-// Owns: access to pipelinedb.progress. May call: pg/, view/catalog. Invariant: a row is only
-// replaced if it is the version that was read (TM_Ok), in the transaction that folds.
+// Owns: access to pipelinedb.progress and pipelinedb.attempt. May call: pg/, view/catalog.
+// Invariant: a row is only replaced if it is the version that was read (TM_Ok), in the transaction
+// that folds.
 #pragma once
 
 #include "pg/postgres.hpp"
@@ -40,7 +41,13 @@ XidSet start_set();
 /// snapshot is folded, the current transaction is not.
 void insert_start_progress(Oid view);
 
-/// Removes the row of a dropped view, if it is there.
+/// Removes what is stored of a consumer that is gone, if it is there.
 void delete_progress(Oid consumer);
+
+/// pipelinedb.attempt: after a crash, which attempt to fold for this consumer is under way; 0 =
+/// none (fold/attempts.hpp).
+int read_attempt(Oid consumer);
+void write_attempt(Oid consumer, int number);
+void delete_attempt(Oid consumer);
 
 } // namespace pipeline::spool

@@ -5,6 +5,8 @@
 #include "spool/shared_state.hpp"
 
 extern "C" {
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -56,11 +58,25 @@ extern "C" void pipeline_shmem_request()
     RequestNamedLWLockTranche(kName, 1);
 }
 
+/// Both after a crash of the whole server and when the postmaster starts all processes anew
+/// after one of them has crashed: the control file is as the checkpointer left it (postmaster.c,
+/// PostmasterStateMachine: shared memory is made before the startup process runs).
+bool was_crash()
+{
+    bool crc_ok = false;
+    ControlFileData *const control = get_controlfile(DataDir, &crc_ok);
+    DBState const state = control->state;
+    pfree(control);
+    return crc_ok &&
+           (state == DB_IN_PRODUCTION || state == DB_SHUTDOWNING || state == DB_IN_CRASH_RECOVERY);
+}
+
 void initialise(SharedState &state)
 {
     memset(static_cast<void *>(&state), 0, segment_size());
     state.lock = &GetNamedLWLockTranche(kName)->lock;
     state.launcher = -1;
+    state.after_crash = was_crash();
     state.num_slots = slot_count();
     state.num_cells = MaxBackends;
     state.cells = reinterpret_cast<WaiterCell *>(reinterpret_cast<char *>(&state) + slots_size());
@@ -135,6 +151,11 @@ void install_rendezvous()
     shmem_startup_hook = pipeline_shmem_startup;
     RegisterXactCallback(at_transaction_end, nullptr);
     RegisterSubXactCallback(at_subtransaction_end, nullptr);
+}
+
+bool started_after_crash()
+{
+    return shared->after_crash;
 }
 
 bool is_preloaded()

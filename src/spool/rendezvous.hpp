@@ -65,6 +65,9 @@ bool hold_worker_lock();
 /// (locks, buffers, pg_sleep) reset it in the middle of a tick.
 uint64 count_wakes();
 
+/// True if the server, or one of its processes, crashed before this start.
+bool started_after_crash();
+
 /// Leaves word to the next worker that this one ends because of `view`. Async-signal-safe.
 void blame(Oid view);
 

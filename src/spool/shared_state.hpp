@@ -52,6 +52,7 @@ struct SharedState {
     int launcher; ///< its procno, -1 = none
     bool scan_wanted;
     bool slots_are_short;
+    bool after_crash;         ///< the server did not end as it should before this start
     pg_atomic_uint32 waiting; ///< number of cells that are not idle
     int num_slots;
     int num_cells;

@@ -23,12 +23,13 @@ constexpr Cost kForbidden = 1.0e10;
 
 /// Executor state of one scan.
 struct ScanState {
-    int nwanted; ///< columns that the query reads
-    int *wanted; ///< their slot indexes
-    int *column; ///< of each, its column in the chunk at hand, -1 = absent (NULL)
-    int chunk;   ///< index into the feed
-    uint32 row;  ///< next row of that chunk
-    bool mapped; ///< `column` is right for the chunk at hand
+    int nwanted;   ///< columns that the query reads
+    int *wanted;   ///< their slot indexes
+    int *column;   ///< of each, its column in the chunk at hand, -1 = absent (NULL)
+    int chunk;     ///< index into the feed
+    uint32 row;    ///< next row of that chunk
+    uint64 number; ///< and its number in the feed
+    bool mapped;   ///< `column` is right for the chunk at hand
 };
 
 const char *verb_of(CmdType command)
@@ -168,6 +169,42 @@ void list_wanted(ScanState *state, const List *attnums, TupleDesc descriptor)
             state->wanted[state->nwanted++] = i;
 }
 
+void go_to_start(ScanState *state, const spool::Feed *feed)
+{
+    state->chunk = feed->first_chunk;
+    state->row = feed->first_row;
+    state->number = feed->first;
+    state->mapped = false;
+}
+
+/// Goes to the next row that is to be handed out; false at the end.
+bool find_row(ScanState *state, const spool::Feed *feed)
+{
+    for (;; state->row++, state->number++) {
+        while (state->chunk < feed->nchunks && state->row >= feed->chunks[state->chunk]->nrows()) {
+            state->chunk++;
+            state->row = 0;
+            state->mapped = false;
+            CHECK_FOR_INTERRUPTS();
+        }
+        if (state->chunk >= feed->nchunks || state->number >= feed->end)
+            return false;
+        if (likely(!spool::is_skipped(feed->skip, state->number)))
+            return true;
+    }
+}
+
+/// The row that find_row() found, if any, is handed out.
+void note_row(const ScanState *state, spool::FeedTrace *trace, bool found)
+{
+    if (likely(trace == nullptr))
+        return;
+    trace->ended |= !found;
+    trace->count += found ? 1 : 0;
+    if (found)
+        trace->last = state->number;
+}
+
 extern "C" void pipeline_begin_scan(ForeignScanState *node, int eflags)
 {
     if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0)
@@ -181,6 +218,7 @@ extern "C" void pipeline_begin_scan(ForeignScanState *node, int eflags)
         refuse(RelationGetRelid(stream), CMD_SELECT);
     auto *state = static_cast<ScanState *>(palloc0(sizeof(ScanState)));
     list_wanted(state, plan->fdw_private, RelationGetDescr(stream));
+    go_to_start(state, feed);
     node->fdw_state = state;
 }
 
@@ -215,13 +253,9 @@ extern "C" TupleTableSlot *pipeline_next_row(ForeignScanState *node)
     const spool::Feed *const feed = spool::current_feed();
 
     ExecClearTuple(slot);
-    while (state->chunk < feed->nchunks && state->row >= feed->chunks[state->chunk]->nrows()) {
-        state->chunk++;
-        state->row = 0;
-        state->mapped = false;
-        CHECK_FOR_INTERRUPTS();
-    }
-    if (state->chunk >= feed->nchunks)
+    bool const found = find_row(state, feed);
+    note_row(state, feed->trace, found);
+    if (!found)
         return slot;
 
     const spool::Chunk &chunk = *feed->chunks[state->chunk];
@@ -238,15 +272,13 @@ extern "C" TupleTableSlot *pipeline_next_row(ForeignScanState *node)
         slot->tts_isnull[i] = false;
     }
     state->row++;
+    state->number++;
     return ExecStoreVirtualTuple(slot);
 }
 
 extern "C" void pipeline_rescan(ForeignScanState *node)
 {
-    auto *state = static_cast<ScanState *>(node->fdw_state);
-    state->chunk = 0;
-    state->row = 0;
-    state->mapped = false;
+    go_to_start(static_cast<ScanState *>(node->fdw_state), spool::current_feed());
 }
 
 extern "C" void pipeline_end_scan(ForeignScanState *) {}

@@ -23,6 +23,9 @@ struct ContinuousQuery {
     bool active;
     bool failed;
     bool lost; ///< detached from its stream; has no progress
+
+    /// `source` is what a chunk names: a stream, or a view to which rows are given once more.
+    bool reads(Oid source) const { return stream == source || view == source; }
 };
 
 /// OID of relation `name` of schema pipelinedb; InvalidOid where the extension is not there.

@@ -29,6 +29,9 @@ void install_drop_hook();
 void handle_drop(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_drop_owned(pg::UtilityCall &call, pg::UtilityNext next);
 
+// functions.cpp: the continuous view of that name; an error unless the current user owns it
+Oid own_continuous_view(text *name);
+
 // stream_ddl.cpp
 void handle_create_stream(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_create_table(pg::UtilityCall &call, pg::UtilityNext next);

@@ -10,6 +10,7 @@
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
 #include "view/truncation.hpp"
+#include "view/rejected.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -73,6 +74,7 @@ void on_drop(Oid relid)
     delete_query(query->view);
     spool::delete_progress(query->view);
     delete_truncation(query->view);
+    forget_rejected(query->view);
     remember(query);
 }
 

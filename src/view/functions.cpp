@@ -11,6 +11,7 @@
 #include "view/catalog.hpp"
 #include "view/stream_rules.hpp"
 #include "view/create_view.hpp"
+#include "view/ddl.hpp"
 
 extern "C" {
 #include "access/reloptions.h"
@@ -23,9 +24,8 @@ extern "C" {
 }
 
 namespace pipeline::view {
-namespace {
 
-Oid continuous_view(text *name)
+Oid own_continuous_view(text *name)
 {
     RangeVar *const range = makeRangeVarFromNameList(textToQualifiedNameList(name));
     Oid const relid = RangeVarGetRelid(range, NoLock, false);
@@ -37,6 +37,8 @@ Oid continuous_view(text *name)
         aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, range->relname);
     return relid;
 }
+
+namespace {
 
 /// What the view lost stays lost: it begins as a new one does.
 bool restart_lost(Oid view)
@@ -57,7 +59,7 @@ bool restart_lost(Oid view)
 bool change_state(text *name, bool active)
 {
     spool::require_preload();
-    Oid const view = continuous_view(name);
+    Oid const view = own_continuous_view(name);
     bool const changed = (active && restart_lost(view)) || set_active(view, active);
     if (changed)
         spool::wake_worker_at_commit();

@@ -16,6 +16,7 @@
 #include "view/catalog.hpp"
 #include "view/create_view.hpp"
 #include "view/decompose.hpp"
+#include "view/rejected.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -159,6 +160,7 @@ void truncate_continuous_view(text *name)
     empty_table(query->matrel);
     insert_initial_row(query);
     pg::stop_point("truncate_emptied");
+    forget_rejected(query->view); // rows of before; a retry would bring them back
     store(query->view, spool::start_set());
     pg::stop_point("truncate_stored");
     spool::wake_worker_at_commit();
