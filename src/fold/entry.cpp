@@ -175,12 +175,9 @@ int elapsed_ms(TimestampTz since, TimestampTz now)
 long sleep_time(const Pace &pace, TimestampTz now)
 {
     long timeout = settings::idle_exit * 1000L - elapsed_ms(pace.last_work, now);
+    if (!pace.spool_clean) // then it does not exit
+        timeout = pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
     timeout = std::max(timeout, 1L);
-    if (!pace.spool_clean) {
-        long const due =
-            pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
-        timeout = std::min(timeout, std::max(due, 1L));
-    }
     for (long const wait : {next_retry(now), report_rejected(now)})
         if (wait >= 0)
             timeout = std::min(timeout, wait);

@@ -286,6 +286,10 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
                             errmsg("stored progress is ahead of this server's transactions")));
         consumer = nullptr; // in the next tick it is not
     }
+    // Stopped or paused since the round began: nobody wants its chunks now, and a tick would pass
+    // over them.
+    if (consumer != nullptr && id != InvalidOid && !has_running_view(consumer))
+        consumer = nullptr;
     auto *tick = static_cast<Tick *>(palloc0(sizeof(Tick)));
     if (consumer != nullptr) {
         fire_constraints_at_once();

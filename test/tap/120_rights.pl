@@ -257,12 +257,13 @@ nothing_gained('definer');
 is($node->safe_psql('postgres', "SELECT string_agg(attempt, '; ') FROM mallory.log WHERE outcome = 'done'
     AND attempt NOT IN (" . join(', ', map { "'" . s/'/''/gr . "'" } @attempts) . ')'), '', 'definer: all is refused');
 
-# An error after the attempts: the view stops, and its rollback covers everything.
+# An error after the attempts: the row is rejected, and its rollback covers everything.
 allowed('mallory', 'ALTER FUNCTION mallory.all_of_it SECURITY INVOKER RESET ALL', 'as it was');
 allowed('writer', "INSERT INTO alice.s VALUES ('raise')", 'the attack');
 nothing_gained('raise');
-is($node->safe_psql('postgres', "SELECT state, sqlstate FROM pipelinedb.views WHERE name = 'evil_v'"),
-    'failed|22012', 'the view that raised an error has stopped');
+is($node->safe_psql('postgres', "SELECT e.sqlstate, e.row ->> 'k' FROM pipelinedb.errors e
+    JOIN pipelinedb.views v ON e.view = v.id WHERE v.name = 'evil_v'"),
+    '22012|raise', 'the row that raised an error has been rejected');
 allowed('mallory', "DROP VIEW mallory.evil_v", 'it can be dropped');
 wait_folded($node);
 
@@ -295,14 +296,16 @@ $node->safe_psql('postgres', 'DROP FUNCTION public.trap CASCADE; DROP AGGREGATE 
 
 # ---- messages -----------------------------------------------------------------------------------
 
-allowed('alice', 'CREATE VIEW alice.bad AS SELECT sum(secret::int) FROM alice.s', 'a view that can fail');
+allowed('alice', q{CREATE FUNCTION alice.stop(s text) RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN RAISE 'cannot take "%"', s USING ERRCODE = '0A000'; END $$;
+    CREATE VIEW alice.bad AS SELECT sum(alice.stop(secret)) FROM alice.s}, 'a view that can fail');
 allowed('writer', "INSERT INTO alice.s VALUES ('a', 1, 'pa55word')", 'a row that makes it fail');
 wait_folded($node);
 my $message = "SELECT state, sqlstate, message FROM pipelinedb.views WHERE name = 'bad'";
-my $whole = 'failed|22P02|invalid input syntax for type integer: "pa55word"';
+my $whole = 'failed|0A000|cannot take "pa55word"';
 allowed('alice', $message, 'its owner sees the message', $whole);
 allowed('watcher', $message, 'so does who watches the server', $whole);
-allowed($_, $message, "$_ sees that it failed, but not the data", 'failed|22P02|') for qw(mallory nobody reader);
+allowed($_, $message, "$_ sees that it failed, but not the data", 'failed|0A000|') for qw(mallory nobody reader);
 allowed('nobody', 'SELECT count(*) > 0 FROM pipelinedb.streams', 'the streams are for all to see', 't');
 
 # ---- finalize() with anything ---------------------------------------------------------------------
