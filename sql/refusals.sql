@@ -5,11 +5,8 @@ CREATE FOREIGN TABLE refuse_s2 (a int) SERVER pipelinedb;
 CREATE TABLE refuse_t (a int, b text);
 
 -- shape of the query
-CREATE VIEW rv AS SELECT s.a, count(*) FROM refuse_s s JOIN refuse_t t ON s.a = t.a GROUP BY s.a;
 CREATE VIEW rv AS SELECT count(*) FROM refuse_s, refuse_s2;
-CREATE VIEW rv AS SELECT count(*) FROM (SELECT a FROM refuse_s) x;
 CREATE VIEW rv AS SELECT count(*) FROM refuse_t WHERE a IN (SELECT a FROM refuse_s);
-CREATE VIEW rv AS SELECT count(*) FROM refuse_s WHERE a IN (SELECT a FROM refuse_t);
 CREATE VIEW rv AS SELECT count(*) FROM refuse_s UNION ALL SELECT count(*) FROM refuse_s2;
 CREATE VIEW rv AS WITH x AS (SELECT 1) SELECT count(*) FROM refuse_s;
 CREATE VIEW rv AS SELECT DISTINCT a, count(*) FROM refuse_s GROUP BY a;
@@ -24,7 +21,6 @@ CREATE VIEW rv AS SELECT a, count(*) FROM refuse_s GROUP BY GROUPING SETS ((a), 
 CREATE VIEW rv AS SELECT a, count(*) FROM refuse_s GROUP BY CUBE (a);
 CREATE VIEW rv AS SELECT a, count(*) FROM refuse_s GROUP BY ROLLUP (a);
 CREATE VIEW rv AS SELECT a, GROUPING(a), count(*) FROM refuse_s GROUP BY a;
-CREATE VIEW rv AS SELECT a, count(*), (SELECT 1) FROM refuse_s GROUP BY a;
 CREATE VIEW rv AS SELECT a FROM refuse_s FOR UPDATE;
 CREATE VIEW rv AS SELECT a, b FROM refuse_s;
 CREATE VIEW rv AS SELECT * FROM refuse_s;

@@ -268,6 +268,11 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
                    "the view was truncated by another session", 0};
         return outcome;
     }
+    if (!lock_joined(view)) {
+        outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
+                   "a relation that the view reads is locked by another session", 0};
+        return outcome;
+    }
 
     pg::stop_point("fold_before_view");
     start_timer(view->query.view);

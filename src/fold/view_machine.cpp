@@ -1,5 +1,6 @@
 #include "fold/view_machine.hpp"
 
+#include "partial/relation_locks.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 
@@ -62,9 +63,22 @@ void drop_machine(FoldedView *view)
     view->machine = nullptr;
 }
 
+bool lock_joined(const FoldedView *view)
+{
+    auto const plan = [&] {
+        bool const usable = view->machine != nullptr && !partial::is_stale(view->machine->plan);
+        return usable ? view->machine->plan : nullptr;
+    };
+    if (plan() != nullptr && !partial::lock_joined(plan()))
+        return false;
+    // With a lock comes the news of what others did: the plan may be stale now.
+    return plan() != nullptr || !OidIsValid(partial::lock_query_relations(view->query.definition));
+}
+
 void ready_machine(FoldedView *view, Relation definition)
 {
     if (view->machine != nullptr && !partial::is_stale(view->machine->plan)) {
+        partial::ready_plan(view->machine->plan, definition);
         if (view->machine->combining == nullptr)
             make_combining(view->machine, definition);
         return;

@@ -8,6 +8,10 @@
 
 namespace pipeline::fold {
 
+/// Locks what the view's query reads beside its stream, and what planning it may need, without
+/// waiting; false if somebody holds a lock. The definition itself is locked by the caller.
+bool lock_joined(const FoldedView *view);
+
 /// Builds the machine of `view`, or builds it again if its plan is stale. A feed must be set,
 /// and the caller runs as the owner with the creation settings.
 void ready_machine(FoldedView *view, Relation definition);

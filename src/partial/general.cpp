@@ -1,26 +1,54 @@
 #include "partial/general.hpp"
 
+#include "partial/relation_locks.hpp"
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 
 extern "C" {
+#include "access/transam.h"
 #include "executor/execdesc.h"
 #include "nodes/plannodes.h"
 #include "optimizer/planner.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
-#include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "utils/inval.h"
 }
 
+#include <cmath>
+
 namespace pipeline::partial {
+
+namespace {
+
+/// A join of few rows wants index look-ups, of many rows one pass over the other table. So a
+/// query that joins has a statement for each of these numbers of rows, made when it is first
+/// needed; its estimate is then at most ten times off.
+struct FeedSize {
+    double below;
+    double planned_for;
+};
+constexpr FeedSize kFeedSizes[] = {{100, 10}, {10000, 1000}, {HUGE_VAL, 100000}};
+constexpr int kNumSizes = lengthof(kFeedSizes);
+
+int size_of_feed(double rows)
+{
+    int size = 0;
+    while (size < kNumSizes - 1 && rows >= kFeedSizes[size].below)
+        size++;
+    return size;
+}
+
+} // namespace
 
 struct GeneralPlan {
     GeneralPlan *next; ///< of the live plans
     MemoryContext context;
-    PlannedStmt *statement;
-    Oid definition; ///< its owner is baked into the plan
+    PlannedStmt *statements[kNumSizes]; ///< nullptr until needed
+    Oid definition;                     ///< its owner is baked into the plan
+    TransactionId transient_xmin;       ///< a statement is good for this TransactionXmin only
+    bool joins;                         ///< it reads more than the stream
     bool stale;
 };
 
@@ -32,24 +60,39 @@ constinit GeneralPlan *live_plans = nullptr;
 /// How many messages came: a plan during whose making one came is stale from the start.
 constinit uint64 messages = 0;
 
+bool rests_on(const PlannedStmt *statement, Oid relid)
+{
+    return statement != nullptr && list_member_oid(statement->relationOids, relid);
+}
+
+bool rests_on(const PlannedStmt *statement, int cache, uint32 hash)
+{
+    if (statement == nullptr)
+        return false;
+    for (auto *item : pg::each<PlanInvalItem>(statement->invalItems))
+        if (item->cacheId == cache && (hash == 0 || item->hashValue == hash))
+            return true;
+    return false;
+}
+
 /// The same tests as plancache.c:PlanCacheRelCallback and PlanCacheObjectCallback. A stale
 /// flag that comes too often costs a planning, one that is missing a wrong answer.
 void note_relation(Datum, Oid relid)
 {
     messages++;
-    for (GeneralPlan *plan = live_plans; plan != nullptr; plan = plan->next)
-        if (relid == InvalidOid || relid == plan->definition ||
-            list_member_oid(plan->statement->relationOids, relid))
-            plan->stale = true;
+    for (GeneralPlan *plan = live_plans; plan != nullptr; plan = plan->next) {
+        plan->stale |= relid == InvalidOid || relid == plan->definition;
+        for (const PlannedStmt *statement : plan->statements)
+            plan->stale |= rests_on(statement, relid);
+    }
 }
 
 void note_object(Datum, int cache, uint32 hash)
 {
     messages++;
     for (GeneralPlan *plan = live_plans; plan != nullptr; plan = plan->next)
-        for (auto *item : pg::each<PlanInvalItem>(plan->statement->invalItems))
-            if (item->cacheId == cache && (hash == 0 || item->hashValue == hash))
-                plan->stale = true;
+        for (const PlannedStmt *statement : plan->statements)
+            plan->stale |= rests_on(statement, cache, hash);
 }
 
 /// Operators, casts, schemas and the like are not tracked per plan (plancache.c does the same).
@@ -72,6 +115,8 @@ void emit_partial_states(PlannedStmt *statement)
         return;
     }
     auto *const agg = reinterpret_cast<Agg *>(top);
+    if (agg->aggsplit != AGGSPLIT_SIMPLE)
+        elog(ERROR, "top plan node aggregates in steps");
     bool has_aggregates = false;
     for (auto *entry : pg::each<TargetEntry>(top->targetlist)) {
         if (!IsA(entry->expr, Aggref))
@@ -96,6 +141,38 @@ PlannedStmt *plan_definition(Relation definition)
     statement->jitFlags = 0;
     emit_partial_states(statement);
     return statement;
+}
+
+/// True unless the definition reads its stream alone.
+bool reads_more_than_stream(Relation definition)
+{
+    Query *const query = get_view_query(definition);
+    List *const from = query->jointree->fromlist;
+    if (query->hasSubLinks || list_length(from) != 1 || !IsA(linitial(from), RangeTblRef))
+        return true;
+    int const index = static_cast<RangeTblRef *>(linitial(from))->rtindex;
+    return rt_fetch(index, query->rtable)->rtekind != RTE_RELATION;
+}
+
+/// The stream's scan takes its row estimate from the feed.
+PlannedStmt *plan_for(Relation definition, double rows)
+{
+    spool::Feed feed = *spool::current_feed();
+    feed.rows = rows;
+    const spool::Feed *const former = spool::set_feed(&feed);
+    PlannedStmt *const statement = plan_definition(definition);
+    spool::set_feed(former);
+    return statement;
+}
+
+const PlannedStmt *statement_for(const GeneralPlan *plan, double rows)
+{
+    if (const PlannedStmt *const made = plan->statements[size_of_feed(rows)]; made != nullptr)
+        return made;
+    for (const PlannedStmt *const other : plan->statements)
+        if (other != nullptr)
+            return other;
+    elog(ERROR, "continuous query is not planned");
 }
 
 /// A destination that hands each row to a GroupReceiver.
@@ -125,24 +202,48 @@ GeneralPlan *make_plan(Relation definition, MemoryContext parent)
     auto *plan = static_cast<GeneralPlan *>(MemoryContextAllocZero(context, sizeof(GeneralPlan)));
     plan->context = context;
     plan->definition = RelationGetRelid(definition);
-    uint64 const messages_before = messages;
-    pg::in_context(context, [&] {
-        MemoryContext const scratch =
-            AllocSetContextCreate(context, "planning", ALLOCSET_DEFAULT_SIZES);
-        PlannedStmt *const planned =
-            pg::in_context(scratch, [&] { return plan_definition(definition); });
-        plan->statement = static_cast<PlannedStmt *>(copyObjectImpl(planned));
-        MemoryContextDelete(scratch);
-    });
-    plan->stale = messages != messages_before;
+    plan->joins = reads_more_than_stream(definition);
+    ready_plan(plan, definition);
     plan->next = live_plans;
     live_plans = plan;
     return plan;
 }
 
+void ready_plan(GeneralPlan *plan, Relation definition)
+{
+    double const rows = spool::current_feed()->rows;
+    int const size = plan->joins ? size_of_feed(rows) : 0;
+    if (plan->statements[size] != nullptr)
+        return;
+    double const planned_for = plan->joins ? kFeedSizes[size].planned_for : rows;
+    uint64 const messages_before = messages;
+    MemoryContext const scratch =
+        AllocSetContextCreate(plan->context, "planning", ALLOCSET_DEFAULT_SIZES);
+    PlannedStmt *const planned =
+        pg::in_context(scratch, [&] { return plan_for(definition, planned_for); });
+    plan->statements[size] = pg::in_context(
+        plan->context, [&] { return static_cast<PlannedStmt *>(copyObjectImpl(planned)); });
+    MemoryContextDelete(scratch);
+    plan->stale |= messages != messages_before;
+    if (plan->statements[size]->transientPlan)
+        plan->transient_xmin = TransactionXmin;
+}
+
+/// As plancache.c, CheckCachedPlan: a transient statement leaves out an index that snapshots of
+/// its time could not use.
 bool is_stale(const GeneralPlan *plan)
 {
-    return plan->stale;
+    return plan->stale || (TransactionIdIsValid(plan->transient_xmin) &&
+                           !TransactionIdEquals(plan->transient_xmin, TransactionXmin));
+}
+
+bool lock_joined(const GeneralPlan *plan)
+{
+    if (plan->joins)
+        for (const PlannedStmt *const statement : plan->statements)
+            if (statement != nullptr && OidIsValid(lock_statement_relations(statement)))
+                return false;
+    return true;
 }
 
 void free_plan(GeneralPlan *plan)
@@ -166,16 +267,15 @@ void run_plan(const GeneralPlan *plan, GroupReceiver receive, void *arg)
     destination.receive = receive;
     destination.arg = arg;
 
-    for (auto *entry : pg::each<RangeTblEntry>(plan->statement->rtable))
-        if (entry->rtekind == RTE_RELATION &&
-            !ConditionalLockRelationOid(entry->relid, entry->rellockmode))
-            ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                            errmsg("relation \"%s\" is locked by another session",
-                                   get_rel_name(entry->relid))));
+    const PlannedStmt *const statement = statement_for(plan, spool::current_feed()->rows);
+    if (Oid const relid = lock_statement_relations(statement); OidIsValid(relid))
+        ereport(ERROR,
+                (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                 errmsg("relation \"%s\" is locked by another session", get_rel_name(relid))));
 
-    QueryDesc *const query =
-        CreateQueryDesc(plan->statement, "(continuous query)", GetActiveSnapshot(), InvalidSnapshot,
-                        &destination.receiver, nullptr, nullptr, 0);
+    QueryDesc *const query = CreateQueryDesc(
+        const_cast<PlannedStmt *>(statement), "(continuous query)", GetActiveSnapshot(),
+        InvalidSnapshot, &destination.receiver, nullptr, nullptr, 0);
     ExecutorStart(query, 0);
     pg::executor_run(query);
     ExecutorFinish(query);

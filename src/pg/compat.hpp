@@ -118,6 +118,28 @@ inline void take_range_table(Query *query, ParseState *pstate)
 #endif
 }
 
+/// Raises the server's error unless the current user has the rights that the query's own range
+/// table asks for, as ExecutorStart will test them; subqueries not included.
+inline void check_permissions(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+    (void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
+#else
+    (void) ExecCheckRTPerms(query->rtable, true);
+#endif
+}
+
+/// Replaces columns of joins by the columns below them, to compare expressions as parse_agg.c
+/// does; since 16 the result is for comparing only.
+inline Node *flatten_join_columns(Query *query, Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+    return flatten_join_alias_vars(nullptr, query, node);
+#else
+    return flatten_join_alias_vars(query, node);
+#endif
+}
+
 /// Since 18 the grouped expressions are Vars of a range table entry of their own, the last
 /// one. This puts the expressions back, as every earlier version has them.
 inline void dissolve_group_entry([[maybe_unused]] Query *query)
@@ -207,6 +229,15 @@ inline Node *mutate_expression(Node *node, Mutator mutator, void *context)
     return expression_tree_mutator(node, mutator, context);
 #else
     return expression_tree_mutator(node, untyped<Node *(*) ()>(mutator), context);
+#endif
+}
+
+inline Query *mutate_query(Query *query, Mutator mutator, void *context, int flags)
+{
+#if PG_VERSION_NUM >= 160000
+    return query_tree_mutator(query, mutator, context, flags);
+#else
+    return query_tree_mutator(query, untyped<Node *(*) ()>(mutator), context, flags);
 #endif
 }
 

@@ -8,8 +8,10 @@
 #include "spool/rendezvous.hpp"
 #include "spool/writer.hpp"
 #include "view/catalog.hpp"
+#include "view/creation_notices.hpp"
 #include "view/creation_settings.hpp"
 #include "view/decompose.hpp"
+#include "view/from_checks.hpp"
 #include "view/matrel.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
@@ -136,7 +138,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     check_kind_of_view(statement);
     pg::dissolve_group_entry(query);
     Oid const stream = check_query(query);
-    check_stream_permissions(query, stream);
+    check_expansion(query);
     apply_aliases(query, statement->aliases);
     Decomposition const parts = decompose(query);
     int const fillfactor = fillfactor_of(statement->options);
@@ -147,9 +149,12 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     CommandCounterIncrement();
     Oid const view = created_view(statement, schema);
     check_no_temporary_objects(view);
+    Query *const folded = definition_query(query, parts);
+    notice_fold_time(folded);
+    notice_unindexed_joins(query);
     char *const name = statement->view->relname;
     Oid const matrel = create_matrel(name, schema, parts, fillfactor);
-    Oid const definition = create_definition(name, schema, definition_query(query, parts));
+    Oid const definition = create_definition(name, schema, folded);
     StoreViewQuery(view, reading_query(query, parts, matrel), true);
     CommandCounterIncrement();
     follow_owner(view, matrel);

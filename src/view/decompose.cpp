@@ -12,6 +12,8 @@ extern "C" {
 #include "optimizer/tlist.h"
 #include "parser/parse_agg.h"
 #include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/fmgroids.h"
 }
 
@@ -20,16 +22,60 @@ namespace {
 
 /// Collects the columns and gives them names.
 struct Collector {
+    Query *query;
     List *target_list;
     Decomposition parts;
+    Index depth; ///< of subqueries around the node at hand
 };
 
-MatrelColumn *find_column(const Decomposition &parts, const Node *expr)
+/// The column and its number.
+struct FoundColumn {
+    MatrelColumn *column;
+    AttrNumber attno;
+};
+
+/// A node that belongs to the outermost query, as it looks there. Inside a subquery only
+/// columns and aggregates can be (parse_agg.c matches nothing else across levels).
+Node *outermost(Node *node, Index depth)
 {
-    for (auto *column : pg::each<MatrelColumn>(parts.columns))
-        if (equal(column->expr, expr))
-            return column;
-    return nullptr;
+    if (depth == 0)
+        return node;
+    bool const is_ours =
+        (IsA(node, Var) && reinterpret_cast<Var *>(node)->varlevelsup == depth) ||
+        (IsA(node, Aggref) && reinterpret_cast<Aggref *>(node)->agglevelsup == depth);
+    if (!is_ours)
+        return nullptr;
+    // As subselect.c, replace_outer_agg.
+    auto *copy = static_cast<Node *>(copyObjectImpl(node));
+    IncrementVarSublevelsUp(copy, -static_cast<int>(depth), 0);
+    return copy;
+}
+
+/// `node` may name columns of joins; a.x and the x of "a JOIN b USING (x)" are the same.
+FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
+{
+    Node *const flat = pg::flatten_join_columns(query, node);
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        attno++;
+        if (equal(column->flat, flat))
+            return {column, attno};
+    }
+    return {nullptr, 0};
+}
+
+/// A key stands for what depends on it only as long as the other table's rows do not change.
+[[noreturn]] void refuse_ungrouped(Query *query, const Var *var)
+{
+    RangeTblEntry *const entry = rt_fetch(var->varno, query->rtable);
+    ereport(ERROR,
+            (errcode(ERRCODE_GROUPING_ERROR),
+             errmsg("column \"%s.%s\" must be listed in the GROUP BY clause of a continuous view",
+                    entry->eref->aliasname, get_rte_attribute_name(entry, var->varattno)),
+             errdetail("It follows from a primary key now, but the row that has the key may change "
+                       "between two rows of the stream."),
+             errhint("Add it to GROUP BY.")));
+    pg_unreachable();
 }
 
 bool name_is_used(const Collector &collector, const char *name)
@@ -88,25 +134,38 @@ void add_keys(Collector &collector, Query *query)
         TargetEntry *const entry = get_sortgroupclause_tle(clause, query->targetList);
         Node *const node = reinterpret_cast<Node *>(entry->expr);
         MatrelColumn *const column = new_column(entry->expr, column_name(collector, node));
+        column->flat = pg::flatten_join_columns(query, node);
         column->key = clause->tleSortGroupRef;
         collector.parts.columns = lappend(collector.parts.columns, column);
         collector.parts.num_keys++;
     }
 }
 
+/// Collects aggregates outside keys, also those in subqueries that belong to the outermost query.
 extern "C" bool pipeline_collect_aggregates_walker(Node *node, void *context)
 {
     if (node == nullptr)
         return false;
     check_stack_depth();
-    if (!IsA(node, Aggref))
-        return pg::walk_expression(node, pipeline_collect_aggregates_walker, context);
     auto &collector = *static_cast<Collector *>(context);
-    if (find_column(collector.parts, node) == nullptr) {
-        MatrelColumn *const column =
-            new_column(reinterpret_cast<Expr *>(node), column_name(collector, node));
-        collector.parts.columns = lappend(collector.parts.columns, column);
+    if (IsA(node, Query)) {
+        collector.depth++;
+        pg::walk_query(reinterpret_cast<Query *>(node), pipeline_collect_aggregates_walker, context,
+                       0);
+        collector.depth--;
+        return false;
     }
+    Node *const ours = outermost(node, collector.depth);
+    if (ours != nullptr && find_column(collector.parts, collector.query, ours).column != nullptr)
+        return false;
+    if (ours == nullptr || (!IsA(ours, Aggref) && !IsA(ours, Var)))
+        return pg::walk_expression(node, pipeline_collect_aggregates_walker, context);
+    if (IsA(ours, Var))
+        refuse_ungrouped(collector.query, reinterpret_cast<Var *>(ours));
+    MatrelColumn *const column =
+        new_column(reinterpret_cast<Expr *>(ours), column_name(collector, ours));
+    column->flat = pg::flatten_join_columns(collector.query, ours);
+    collector.parts.columns = lappend(collector.parts.columns, column);
     return false;
 }
 
@@ -169,24 +228,38 @@ Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
                                                  COERCE_EXPLICIT_CALL));
 }
 
+struct Reading {
+    Query *query;
+    const Decomposition *parts;
+    Index depth;
+};
+
 /// Replaces keys and aggregates by what reads their columns.
 extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
 {
     if (node == nullptr)
         return nullptr;
     check_stack_depth();
-    auto &parts = *static_cast<const Decomposition *>(context);
-    AttrNumber attno = 0;
-    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
-        attno++;
-        if (!equal(column->expr, node))
-            continue;
-        Var *const var = makeVar(1, attno, column->type, column->typmod, column->collation, 0);
-        if (IsA(node, Aggref) && column->form.kind != StateKind::kResult)
-            return finalize_call(reinterpret_cast<Aggref *>(node), column->form, var);
+    auto &reading = *static_cast<Reading *>(context);
+    if (IsA(node, Query)) {
+        reading.depth++;
+        Query *const inner =
+            pg::mutate_query(reinterpret_cast<Query *>(node), pipeline_reading_mutator, context, 0);
+        reading.depth--;
+        return reinterpret_cast<Node *>(inner);
+    }
+    Node *const ours = outermost(node, reading.depth);
+    if (ours == nullptr)
+        return pg::mutate_expression(node, pipeline_reading_mutator, context);
+    FoundColumn const found = find_column(*reading.parts, reading.query, ours);
+    if (const MatrelColumn *const column = found.column; column != nullptr) {
+        Var *const var =
+            makeVar(1, found.attno, column->type, column->typmod, column->collation, reading.depth);
+        if (IsA(ours, Aggref) && column->form.kind != StateKind::kResult)
+            return finalize_call(reinterpret_cast<Aggref *>(ours), column->form, var);
         return reinterpret_cast<Node *>(var);
     }
-    if (IsA(node, Var) || IsA(node, Aggref))
+    if (IsA(ours, Var) || IsA(ours, Aggref))
         elog(ERROR, "expression over the stream outside keys and aggregates");
     return pg::mutate_expression(node, pipeline_reading_mutator, context);
 }
@@ -195,10 +268,10 @@ extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
 
 Decomposition decompose(Query *query)
 {
-    Collector collector{query->targetList, {NIL, 0}};
+    Collector collector{query, query->targetList, {NIL, 0}, 0};
     add_keys(collector, query);
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
-        if (!entry->resjunk && !find_column(collector.parts, reinterpret_cast<Node *>(entry->expr)))
+        if (!entry->resjunk)
             pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
     return collector.parts;
 }
@@ -233,6 +306,7 @@ Query *definition_query(Query *query, const Decomposition &parts)
         entry->ressortgroupref = column->key;
         definition->targetList = lappend(definition->targetList, entry);
     }
+    definition->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(definition));
     return definition;
 }
 
@@ -255,15 +329,17 @@ Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
     from->rtindex = 1;
     reading->jointree = makeFromExpr(list_make1(from), nullptr);
     AttrNumber attno = 0;
+    Reading context{query, &parts, 0};
     for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
         if (entry->resjunk)
             continue;
-        Node *const expr = pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr),
-                                                    const_cast<Decomposition *>(&parts));
+        Node *const expr =
+            pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr), &context);
         TargetEntry *const column = makeTargetEntry(reinterpret_cast<Expr *>(expr), ++attno,
                                                     pstrdup(entry->resname), false);
         reading->targetList = lappend(reading->targetList, column);
     }
+    reading->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(reading->targetList));
     return reading;
 }
 

@@ -19,6 +19,7 @@ namespace pipeline::view {
 struct MatrelColumn {
     char *name;
     Expr *expr; ///< over the stream: a key's expression or an Aggref
+    Node *flat; ///< the same without columns of joins, to compare with
     Index key;  ///< the key's ressortgroupref, 0 for an aggregate
     Oid type;
     int32 typmod;

@@ -2,7 +2,7 @@
 
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
-#include "view/catalog.hpp"
+#include "view/from_checks.hpp"
 #include "view/state_form.hpp"
 
 extern "C" {
@@ -15,10 +15,8 @@ extern "C" {
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
 #include "commands/defrem.h"
-#include "nodes/bitmapset.h"
 #include "optimizer/tlist.h"
 #include "rewrite/rewriteSupport.h"
-#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/regproc.h"
 }
@@ -26,31 +24,9 @@ extern "C" {
 namespace pipeline::view {
 namespace {
 
-[[noreturn]] void refuse(const char *what, const char *hint)
-{
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("continuous views do not support %s", what), errhint("%s", hint)));
-    pg_unreachable();
-}
-
 constexpr char kWhenReading[] = "Do that in the query that reads the view.";
 constexpr char kOneView[] =
     "Create one continuous view per stream and combine the views in the query that reads them.";
-
-extern "C" bool pipeline_names_a_stream_walker(Node *node, void *context)
-{
-    if (node == nullptr)
-        return false;
-    check_stack_depth();
-    if (IsA(node, RangeTblEntry)) {
-        auto *entry = reinterpret_cast<RangeTblEntry *>(node);
-        return entry->rtekind == RTE_RELATION && is_stream(entry->relid);
-    }
-    if (IsA(node, Query))
-        return pg::walk_query(reinterpret_cast<Query *>(node), pipeline_names_a_stream_walker,
-                              context, QTW_EXAMINE_RTES_BEFORE);
-    return pg::walk_expression(node, pipeline_names_a_stream_walker, context);
-}
 
 void check_clauses(Query *query)
 {
@@ -60,8 +36,6 @@ void check_clauses(Query *query)
         refuse("WITH queries", "Write the query over the stream itself.");
     if (query->rowMarks != NIL)
         refuse("FOR UPDATE and FOR SHARE", "A stream has no rows that could be locked.");
-    if (query->hasSubLinks)
-        refuse("subqueries in expressions", kWhenReading);
     if (query->hasWindowFuncs || query->windowClause != NIL)
         refuse("window functions", kWhenReading);
     if (query->hasTargetSRFs)
@@ -79,23 +53,6 @@ void check_clauses(Query *query)
         refuse("LIMIT and OFFSET", kWhenReading);
 }
 
-RangeTblEntry *check_from(Query *query)
-{
-    List *const from = query->jointree->fromlist;
-    if (list_length(from) > 1 || (from != NIL && IsA(linitial(from), JoinExpr)))
-        refuse("joins", kOneView);
-    RangeTblEntry *const entry = single_from_entry(query);
-    if (entry == nullptr)
-        refuse("queries without FROM", "Name a stream in FROM.");
-    if (entry->rtekind == RTE_SUBQUERY)
-        refuse("subqueries in FROM", "Write the query over the stream itself.");
-    if (entry->rtekind != RTE_RELATION || !is_stream(entry->relid))
-        refuse("FROM items other than a stream", "Name one stream in FROM.");
-    if (entry->tablesample != nullptr)
-        refuse("TABLESAMPLE", "Use a condition such as random() < 0.1 in WHERE.");
-    return entry;
-}
-
 void check_aggregate(Aggref *aggref)
 {
     StateForm const form = state_form_of(aggref); // raises the error
@@ -110,27 +67,32 @@ void check_aggregate(Aggref *aggref)
         refuse("ORDER BY in aggregates", kWhenReading);
 }
 
+/// `context` points to the number of subqueries around the node; what belongs to them is the
+/// server's alone.
 extern "C" bool pipeline_check_expression_walker(Node *node, void *context)
 {
     if (node == nullptr)
         return false;
     check_stack_depth();
+    auto const depth = *static_cast<Index *>(context);
     switch (nodeTag(node)) {
-    case T_Var: {
-        AttrNumber const attno = reinterpret_cast<Var *>(node)->varattno;
-        if (attno == 0)
-            refuse("whole-row references to a stream", "Name the columns.");
-        if (attno < 0)
-            refuse("system columns of a stream", "Name the stream's own columns.");
-        break;
-    }
     case T_Param:
-        refuse("parameters", "Write the value into the query.");
-    case T_GroupingFunc:
-        refuse("GROUPING", "Create one continuous view per grouping.");
-    case T_Aggref:
-        check_aggregate(reinterpret_cast<Aggref *>(node));
+        if (reinterpret_cast<Param *>(node)->paramkind != PARAM_SUBLINK)
+            refuse("parameters", "Write the value into the query.");
         break;
+    case T_GroupingFunc:
+        if (reinterpret_cast<GroupingFunc *>(node)->agglevelsup == depth)
+            refuse("GROUPING", "Create one continuous view per grouping.");
+        break;
+    case T_Aggref:
+        if (reinterpret_cast<Aggref *>(node)->agglevelsup == depth)
+            check_aggregate(reinterpret_cast<Aggref *>(node));
+        break;
+    case T_Query: {
+        Index inner = depth + 1;
+        return pg::walk_query(reinterpret_cast<Query *>(node), pipeline_check_expression_walker,
+                              &inner, 0);
+    }
     default:
         break;
     }
@@ -153,26 +115,14 @@ void check_keys(Query *query)
     }
 }
 
-extern "C" bool pipeline_used_columns_walker(Node *node, void *context)
-{
-    if (node == nullptr)
-        return false;
-    check_stack_depth();
-    if (IsA(node, Var)) {
-        auto *used = static_cast<Bitmapset **>(context);
-        *used = bms_add_member(*used, reinterpret_cast<Var *>(node)->varattno);
-        return false;
-    }
-    return pg::walk_expression(node, pipeline_used_columns_walker, context);
-}
+} // namespace
 
-[[noreturn]] void deny(Oid stream)
+void refuse(const char *what, const char *hint)
 {
-    aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("continuous views do not support %s", what), errhint("%s", hint)));
     pg_unreachable();
 }
-
-} // namespace
 
 RangeTblEntry *single_from_entry(Query *query)
 {
@@ -183,39 +133,18 @@ RangeTblEntry *single_from_entry(Query *query)
     return static_cast<RangeTblEntry *>(list_nth(query->rtable, index - 1));
 }
 
-bool names_a_stream(Query *query)
-{
-    return pipeline_names_a_stream_walker(reinterpret_cast<Node *>(query), nullptr);
-}
-
 Oid check_query(Query *query)
 {
     check_clauses(query);
-    RangeTblEntry *const entry = check_from(query);
+    Oid const stream = check_from(query);
     if (!query->hasAggs && query->groupClause == NIL)
         refuse("queries without aggregates and GROUP BY",
                "Rows of a stream are not kept; add GROUP BY or an aggregate.");
-    pipeline_check_expression_walker(reinterpret_cast<Node *>(query->targetList), nullptr);
-    pipeline_check_expression_walker(query->jointree->quals, nullptr);
+    Index depth = 0;
+    pipeline_check_expression_walker(reinterpret_cast<Node *>(query->targetList), &depth);
+    pipeline_check_expression_walker(reinterpret_cast<Node *>(query->jointree), &depth);
     check_keys(query);
-    return entry->relid;
-}
-
-void check_stream_permissions(Query *query, Oid stream)
-{
-    Oid const user = GetUserId();
-    if (pg_class_aclcheck(stream, user, ACL_SELECT) == ACLCHECK_OK)
-        return;
-    Bitmapset *used = nullptr;
-    pipeline_used_columns_walker(reinterpret_cast<Node *>(query->targetList), &used);
-    pipeline_used_columns_walker(query->jointree->quals, &used);
-    // As ExecCheckRTEPerms: without a named column, the right to any of them is enough.
-    if (bms_is_empty(used) &&
-        pg_attribute_aclcheck_all(stream, user, ACL_SELECT, ACLMASK_ANY) != ACLCHECK_OK)
-        deny(stream);
-    for (int attno = bms_next_member(used, -1); attno >= 0; attno = bms_next_member(used, attno))
-        if (pg_attribute_aclcheck(stream, AttrNumber(attno), user, ACL_SELECT) != ACLCHECK_OK)
-            deny(stream);
+    return stream;
 }
 
 void check_no_temporary_objects(Oid view)

@@ -1,6 +1,6 @@
 // What a continuous query may be: everything else is refused with a message that names it.
 //
-// Owns: the refusals of CREATE VIEW. May call: pg/, view/catalog. Invariant: a query that
+// Owns: the refusals of CREATE VIEW. May call: pg/, view/from_checks. Invariant: a query that
 // passes has exactly one stream in FROM, bare keys and aggregates that can be combined, and
 // touches no temporary object.
 #pragma once
@@ -13,15 +13,12 @@ extern "C" {
 
 namespace pipeline::view {
 
-/// True if a stream is named anywhere in the query, on any level.
-bool names_a_stream(Query *query);
+/// Raises ERRCODE_FEATURE_NOT_SUPPORTED: continuous views do not support `what`.
+[[noreturn]] void refuse(const char *what, const char *hint);
 
 /// Refuses what cannot be a continuous query; returns its stream. The query comes from parse
 /// analysis and is not changed.
 Oid check_query(Query *query);
-
-/// Raises the usual error unless the current user may read the columns that the query uses.
-void check_stream_permissions(Query *query, Oid stream);
 
 /// Raises an error if the stored query of `view` depends on a temporary object of any kind.
 void check_no_temporary_objects(Oid view);

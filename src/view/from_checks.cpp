@@ -1,0 +1,242 @@
+#include "view/from_checks.hpp"
+
+#include "pg/compat.hpp"
+#include "pg/list.hpp"
+#include "view/catalog.hpp"
+#include "view/query_checks.hpp"
+
+extern "C" {
+#include "catalog/pg_inherits.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+}
+
+namespace pipeline::view {
+namespace {
+
+constexpr char kOneView[] =
+    "Create one continuous view per stream and combine the views in the query that reads them.";
+constexpr char kOuterSide[] =
+    "Put the stream on the left of LEFT JOIN or on the right of RIGHT JOIN.";
+constexpr char kNoLocks[] = "A continuous view locks no rows.";
+
+extern "C" bool pipeline_names_a_stream_walker(Node *node, void *context)
+{
+    if (node == nullptr)
+        return false;
+    check_stack_depth();
+    if (IsA(node, RangeTblEntry)) {
+        auto *entry = reinterpret_cast<RangeTblEntry *>(node);
+        return entry->rtekind == RTE_RELATION && is_stream(entry->relid);
+    }
+    if (IsA(node, Query))
+        return pg::walk_query(reinterpret_cast<Query *>(node), pipeline_names_a_stream_walker,
+                              context, QTW_EXAMINE_RTES_BEFORE);
+    return pg::walk_expression(node, pipeline_names_a_stream_walker, context);
+}
+
+/// A query and those around it, for Vars of an outer level.
+struct Levels {
+    const Levels *outer;
+    Query *query;
+};
+
+void check_stream_var(const Var *var, const Levels *levels)
+{
+    if (var->varattno > 0)
+        return;
+    for (Index up = var->varlevelsup; up > 0 && levels != nullptr; up--)
+        levels = levels->outer;
+    if (levels == nullptr)
+        return;
+    RangeTblEntry *const entry = rt_fetch(var->varno, levels->query->rtable);
+    if (entry->rtekind != RTE_RELATION || !is_stream(entry->relid))
+        return;
+    if (var->varattno == 0)
+        refuse("whole-row references to a stream", "Name the columns.");
+    refuse("system columns of a stream", "Name the stream's own columns.");
+}
+
+/// What holds on every level.
+extern "C" bool pipeline_check_levels_walker(Node *node, void *context)
+{
+    if (node == nullptr)
+        return false;
+    check_stack_depth();
+    const auto *levels = static_cast<const Levels *>(context);
+    if (IsA(node, Var)) {
+        check_stream_var(reinterpret_cast<Var *>(node), levels);
+        return false;
+    }
+    if (IsA(node, SubLink) &&
+        names_a_stream(castNode(Query, reinterpret_cast<SubLink *>(node)->subselect)))
+        refuse("a stream in a subquery of an expression",
+               "Name the stream in FROM; such a subquery can read tables and views.");
+    if (IsA(node, Query)) {
+        auto *query = reinterpret_cast<Query *>(node);
+        if (levels != nullptr && query->rowMarks != NIL)
+            refuse("FOR UPDATE and FOR SHARE", kNoLocks);
+        Levels inner{levels, query};
+        return pg::walk_query(query, pipeline_check_levels_walker, &inner, 0);
+    }
+    return pg::walk_expression(node, pipeline_check_levels_walker, context);
+}
+
+/// A subquery is folded with the batch at hand only: whatever looks at all rows of the stream
+/// would see a part of them.
+void check_stream_subquery(const Query *query)
+{
+    const char *const what = query->setOperations != nullptr ? "UNION, INTERSECT and EXCEPT"
+                             : query->cteList != NIL         ? "WITH queries"
+                             : query->hasAggs                ? "aggregates"
+                             : query->groupClause != NIL || query->groupingSets != NIL ? "GROUP BY"
+                             : query->havingQual != nullptr                            ? "HAVING"
+                             : query->hasWindowFuncs        ? "window functions"
+                             : query->distinctClause != NIL ? "DISTINCT"
+                             : query->sortClause != NIL     ? "ORDER BY"
+                             : query->limitCount != nullptr || query->limitOffset != nullptr
+                                 ? "LIMIT and OFFSET"
+                             : query->hasTargetSRFs ? "set-returning functions in the select list"
+                                                    : nullptr;
+    if (what != nullptr)
+        refuse(psprintf("%s in a subquery over a stream", what),
+               "Do that in the outermost query, or in the query that reads the view.");
+}
+
+Oid stream_of_item(Query *query, Node *item);
+
+Oid stream_of_list(Query *query, List *items)
+{
+    Oid found = InvalidOid;
+    for (auto *item : pg::each<Node>(items)) {
+        Oid const stream = stream_of_item(query, item);
+        if (OidIsValid(found) && OidIsValid(stream))
+            refuse("joins of two streams", kOneView);
+        if (OidIsValid(stream))
+            found = stream;
+    }
+    return found;
+}
+
+Oid stream_of_entry(RangeTblEntry *entry)
+{
+    if (entry->rtekind == RTE_SUBQUERY && names_a_stream(entry->subquery)) {
+        check_stream_subquery(entry->subquery);
+        return stream_of_list(entry->subquery, entry->subquery->jointree->fromlist);
+    }
+    if (entry->rtekind != RTE_RELATION || !is_stream(entry->relid))
+        return InvalidOid;
+    if (entry->tablesample != nullptr)
+        refuse("TABLESAMPLE", "Use a condition such as random() < 0.1 in WHERE.");
+    return entry->relid;
+}
+
+/// A row of the other side that finds no row in this batch may find one in the next.
+void check_join_side(const JoinExpr *join, bool stream_is_left)
+{
+    if (join->jointype == JOIN_FULL)
+        refuse("FULL JOIN with a stream", kOuterSide);
+    if ((join->jointype == JOIN_LEFT && !stream_is_left) ||
+        (join->jointype == JOIN_RIGHT && stream_is_left))
+        refuse("a stream on the nullable side of an outer join", kOuterSide);
+}
+
+Oid stream_of_item(Query *query, Node *item)
+{
+    check_stack_depth();
+    if (IsA(item, RangeTblRef))
+        return stream_of_entry(
+            rt_fetch(reinterpret_cast<RangeTblRef *>(item)->rtindex, query->rtable));
+    if (!IsA(item, JoinExpr))
+        elog(ERROR, "unrecognized FROM item %d", static_cast<int>(nodeTag(item)));
+    auto *join = reinterpret_cast<JoinExpr *>(item);
+    Oid const left = stream_of_item(query, join->larg);
+    Oid const right = stream_of_item(query, join->rarg);
+    if (OidIsValid(left) && OidIsValid(right))
+        refuse("joins of two streams", kOneView);
+    if (OidIsValid(left) || OidIsValid(right))
+        check_join_side(join, OidIsValid(left));
+    return OidIsValid(left) ? left : right;
+}
+
+bool has_stream_child(Oid relid)
+{
+    if (!has_subclass(relid))
+        return false;
+    for (Oid const child : pg::each_oid(find_all_inheritors(relid, NoLock, nullptr)))
+        if (is_stream(child))
+            return true;
+    return false;
+}
+
+/// One level of the rewritten query.
+void check_expanded_level(Query *query, int *nstreams)
+{
+    if (query->rowMarks != NIL)
+        refuse("views with FOR UPDATE or FOR SHARE", kNoLocks);
+    for (auto *entry : pg::each<RangeTblEntry>(query->rtable)) {
+        if (entry->rtekind != RTE_RELATION)
+            continue;
+        if (is_stream(entry->relid) && ++*nstreams > 1)
+            refuse("joins with a view that reads a stream", kOneView);
+        if (entry->inh && has_stream_child(entry->relid))
+            refuse("joins with a table that has a stream as a partition",
+                   "Name the other partitions in FROM.");
+    }
+    pg::check_permissions(query);
+}
+
+extern "C" bool pipeline_check_expanded_walker(Node *node, void *context)
+{
+    if (node == nullptr)
+        return false;
+    check_stack_depth();
+    if (!IsA(node, Query))
+        return pg::walk_expression(node, pipeline_check_expanded_walker, context);
+    auto *query = reinterpret_cast<Query *>(node);
+    check_expanded_level(query, static_cast<int *>(context));
+    return pg::walk_query(query, pipeline_check_expanded_walker, context, 0);
+}
+
+} // namespace
+
+bool names_a_stream(Query *query)
+{
+    return pipeline_names_a_stream_walker(reinterpret_cast<Node *>(query), nullptr);
+}
+
+Oid check_from(Query *query)
+{
+    // DefineView would make a temporary view of it (view.c).
+    if (isQueryUsingTempRelation(query))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("continuous views cannot use temporary objects"),
+                        errhint("The query runs in another session; use permanent objects.")));
+    pipeline_check_levels_walker(reinterpret_cast<Node *>(query), nullptr);
+    Oid const stream = stream_of(query);
+    if (!OidIsValid(stream))
+        refuse("queries without a stream in FROM", "Name one stream in FROM.");
+    return stream;
+}
+
+Oid stream_of(Query *query)
+{
+    return stream_of_list(query, query->jointree->fromlist);
+}
+
+bool reads_stream_only(Query *query)
+{
+    RangeTblEntry *const entry = single_from_entry(query);
+    return entry != nullptr && entry->rtekind == RTE_RELATION && !query->hasSubLinks;
+}
+
+void check_expansion(Query *query)
+{
+    List *const rewritten = QueryRewrite(static_cast<Query *>(copyObjectImpl(query)));
+    int nstreams = 0;
+    for (auto *one : pg::each<Query>(rewritten))
+        pipeline_check_expanded_walker(reinterpret_cast<Node *>(one), &nstreams);
+}
+
+} // namespace pipeline::view
