@@ -4,7 +4,7 @@
 #include "pg/scope.hpp"
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
-#include "view/query_checks.hpp"
+#include "view/from_checks.hpp"
 #include "view/stream_rules.hpp"
 
 extern "C" {
