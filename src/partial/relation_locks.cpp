@@ -46,16 +46,29 @@ bool lock_view(Oid view, Oid *refused)
     return pipeline_lock_relations_walker(query, refused);
 }
 
+/// Planning opens every index (plancat.c, get_relation_info); REINDEX INDEX locks the index alone.
+bool lock_indexes(Oid relid, LOCKMODE mode)
+{
+    Relation rel = table_open(relid, NoLock);
+    List *const indexes = RelationGetIndexList(rel);
+    table_close(rel, NoLock);
+    for (Oid const index : pg::each_oid(indexes))
+        if (!ConditionalLockRelationOid(index, mode))
+            return false;
+    return true;
+}
+
 /// The relation with its partitions or, for a view, with what it reads. True if one is refused.
 bool lock_tree(Oid relid, LOCKMODE mode, bool with_children, Oid *refused)
 {
     check_stack_depth();
-    if (!lock_one(relid, mode)) {
+    char const kind = lock_one(relid, mode) ? get_rel_relkind(relid) : '\0';
+    if (kind == RELKIND_VIEW)
+        return lock_view(relid, refused);
+    if (kind == '\0' || !lock_indexes(relid, mode)) {
         *refused = relid;
         return true;
     }
-    if (get_rel_relkind(relid) == RELKIND_VIEW)
-        return lock_view(relid, refused);
     if (with_children && has_subclass(relid))
         for (Oid const child : pg::each_oid(find_inheritance_children(relid, NoLock)))
             if (lock_tree(child, mode, true, refused))
