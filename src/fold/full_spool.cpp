@@ -1,6 +1,7 @@
 #include "fold/full_spool.hpp"
 
 #include "fold/emptying.hpp"
+#include "fold/fold_state.hpp"
 #include "pg/guard.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
@@ -11,7 +12,6 @@
 #include "spool/progress_store.hpp"
 #include "spool/reader.hpp"
 #include "view/catalog.hpp"
-#include "view/truncation.hpp"
 
 extern "C" {
 #include "catalog/pg_class.h"
@@ -33,9 +33,9 @@ constexpr int kMaxNamed = 5;            ///< views in a message
 /// Who could hold chunks: a view with a progress of its own, or all others together.
 struct Holder {
     const spool::StoredProgress *stored;
-    const view::ContinuousQuery *query; ///< nullptr: the shared consumer
-    bool holds;                         ///< it lacks a chunk of the generation at hand
-    int64 rows;                         ///< what it would lose
+    const FoldedView *view; ///< nullptr: the shared consumer
+    bool holds;             ///< it lacks a chunk of the generation at hand
+    int64 rows;             ///< what it would lose
 };
 
 enum class Cause {
@@ -45,10 +45,10 @@ enum class Cause {
     kTransactions, ///< nobody lacks them, but somebody holds a lock
 };
 
-struct Survey {
-    List *queries;     ///< ContinuousQuery *, those that take rows
-    List *truncations; ///< view::Truncation *
-    List *holders;     ///< Holder *
+/// Who claims which rows, as of one snapshot.
+struct Claims {
+    List *holders; ///< Holder *
+    List *shared;  ///< FoldedView *, those of the shared consumer
     Cause cause;
     Oid locked; ///< kTransactions: the spool table
 };
@@ -56,7 +56,7 @@ struct Survey {
 constinit TimestampTz last_warning = 0;
 
 /// Looking for the holders may read much; it gets a tenth of the worker's time at most.
-constinit TimestampTz next_survey = 0;
+constinit TimestampTz next_search = 0;
 
 bool has_own_progress(const List *stored, Oid view)
 {
@@ -66,49 +66,56 @@ bool has_own_progress(const List *stored, Oid view)
     return false;
 }
 
-const view::ContinuousQuery *find_query(const List *queries, Oid view)
+/// The views that take rows, as FoldedView * of which query and truncation are set.
+List *list_views(Snapshot snapshot)
 {
-    for (auto *query : pg::each<view::ContinuousQuery>(queries))
-        if (query->view == view)
-            return query;
+    List *views = NIL;
+    List *const truncations = view::list_truncations(snapshot);
+    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries(snapshot))) {
+        if (query->lost)
+            continue;
+        auto *view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
+        view->query = *query;
+        for (auto *truncation : pg::each<view::Truncation>(truncations))
+            if (truncation->view == query->view)
+                view->truncation = truncation;
+        views = lappend(views, view);
+    }
+    return views;
+}
+
+const FoldedView *find_view(const List *views, Oid id)
+{
+    for (auto *view : pg::each<FoldedView>(views))
+        if (view->query.view == id)
+            return view;
     return nullptr;
 }
 
 /// Read from the tables, in one snapshot: what another transaction does not see has not happened.
-void list_holders(Snapshot snapshot, Survey *survey)
+void list_holders(Snapshot snapshot, Claims *claims)
 {
-    *survey = {};
-    survey->truncations = view::list_truncations(snapshot);
+    *claims = {};
     List *const stored = spool::list_progress(snapshot);
-    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries(snapshot)))
-        if (!query->lost)
-            survey->queries = lappend(survey->queries, query);
-    List *shared_queries = NIL;
-    for (auto *query : pg::each<view::ContinuousQuery>(survey->queries))
-        if (!has_own_progress(stored, query->view))
-            shared_queries = lappend(shared_queries, query);
+    List *const views = list_views(snapshot);
+    for (auto *view : pg::each<FoldedView>(views))
+        if (!has_own_progress(stored, view->query.view))
+            claims->shared = lappend(claims->shared, view);
     for (auto *row : pg::each<spool::StoredProgress>(stored)) {
         auto *holder = static_cast<Holder *>(palloc0(sizeof(Holder)));
         holder->stored = row;
-        holder->query = find_query(survey->queries, row->consumer);
-        if (row->consumer == InvalidOid || holder->query != nullptr)
-            survey->holders = lappend(survey->holders, holder);
+        holder->view = find_view(views, row->consumer);
+        if (row->consumer == InvalidOid || holder->view != nullptr)
+            claims->holders = lappend(claims->holders, holder);
     }
-    survey->queries = shared_queries;
 }
 
-/// The rule of FoldedView::counts, for what was read from the tables just now.
-bool wants(const Survey &survey, const view::ContinuousQuery &query,
-           const spool::StoredChunk &chunk)
+bool wants(const FoldedView *view, const spool::StoredChunk &chunk)
 {
-    for (auto *truncation : pg::each<view::Truncation>(survey.truncations))
-        if (truncation->view == query.view && truncation->covers(chunk.xid, chunk.seq))
-            return false;
-    return query.reads(chunk.stream) && (chunk.xid != U64FromFullTransactionId(query.created_xid) ||
-                                         chunk.seq > query.created_seq);
+    return view->query.reads(chunk.stream) && view->counts(chunk.xid, chunk.seq);
 }
 
-bool lacks(const Survey &survey, const Holder &holder, const spool::StoredChunk &chunk)
+bool lacks(const Claims &claims, const Holder &holder, const spool::StoredChunk &chunk)
 {
     const spool::Progress &progress = holder.stored->progress;
     if (progress.folded.contains(chunk.xid))
@@ -116,10 +123,10 @@ bool lacks(const Survey &survey, const Holder &holder, const spool::StoredChunk 
     for (int i = 0; i < progress.nbig; i++)
         if (progress.big[i].xid == chunk.xid && chunk.seq <= progress.big[i].seq)
             return false;
-    if (holder.query != nullptr)
-        return wants(survey, *holder.query, chunk);
-    for (auto *query : pg::each<view::ContinuousQuery>(survey.queries))
-        if (wants(survey, *query, chunk))
+    if (holder.view != nullptr)
+        return wants(holder.view, chunk);
+    for (auto *view : pg::each<FoldedView>(claims.shared))
+        if (wants(view, chunk))
             return true;
     return false;
 }
@@ -127,20 +134,20 @@ bool lacks(const Survey &survey, const Holder &holder, const spool::StoredChunk 
 /// The scan of one generation: who lacks something there?
 spool::Visit visit_oldest(const spool::StoredChunk &chunk, void *arg)
 {
-    auto *survey = static_cast<Survey *>(arg);
-    for (auto *holder : pg::each<Holder>(survey->holders)) {
-        if (holder->holds || !lacks(*survey, *holder, chunk))
+    auto *claims = static_cast<Claims *>(arg);
+    for (auto *holder : pg::each<Holder>(claims->holders)) {
+        if (holder->holds || !lacks(*claims, *holder, chunk))
             continue;
         holder->holds = true;
-        survey->cause = holder->query == nullptr ? Cause::kFolding : Cause::kViews;
-        if (survey->cause == Cause::kFolding)
+        claims->cause = holder->view == nullptr ? Cause::kFolding : Cause::kViews;
+        if (claims->cause == Cause::kFolding)
             return spool::Visit::kStop; // whoever else goes, the generation stays
     }
     return spool::Visit::kNext;
 }
 
 /// Walks from the oldest generation on, until one is held by somebody's progress.
-void find_cause(Snapshot snapshot, Survey *survey)
+void find_cause(Snapshot snapshot, Claims *claims)
 {
     List *const generations = spool::list_generations();
     for (auto *generation : pg::each<spool::Generation>(generations)) {
@@ -148,14 +155,14 @@ void find_cause(Snapshot snapshot, Survey *survey)
                               [](Relation rel) { return RelationGetNumberOfBlocks(rel); }) == 0)
             continue;
         spool::scan_spool(snapshot, {generation->ordinal, 0},
-                          {generation->ordinal, InvalidBlockNumber}, visit_oldest, survey);
-        if (survey->cause != Cause::kNone)
+                          {generation->ordinal, InvalidBlockNumber}, visit_oldest, claims);
+        if (claims->cause != Cause::kNone)
             return;
-        if (!OidIsValid(survey->locked))
-            survey->locked = generation->relid;
+        if (!OidIsValid(claims->locked))
+            claims->locked = generation->relid;
     }
-    if (OidIsValid(survey->locked))
-        survey->cause = Cause::kTransactions;
+    if (OidIsValid(claims->locked))
+        claims->cause = Cause::kTransactions;
 }
 
 // ---- warning -------------------------------------------------------------------------
@@ -166,15 +173,15 @@ const char *pretty(uint64 bytes)
         DirectFunctionCall1(pg_size_pretty, Int64GetDatum(static_cast<int64>(bytes))));
 }
 
-const char *names_of_holders(const Survey &survey)
+const char *names_of_holders(const Claims &claims)
 {
     StringInfoData names;
     int count = 0;
     initStringInfo(&names);
-    for (auto *holder : pg::each<Holder>(survey.holders)) {
-        if (!holder->holds || holder->query == nullptr)
+    for (auto *holder : pg::each<Holder>(claims.holders)) {
+        if (!holder->holds || holder->view == nullptr)
             continue;
-        const char *const name = get_rel_name(holder->query->view);
+        const char *const name = get_rel_name(holder->view->query.view);
         if (name == nullptr || ++count > kMaxNamed)
             continue;
         appendStringInfo(&names, "%s\"%s\"", count > 1 ? ", " : "", name);
@@ -185,24 +192,29 @@ const char *names_of_holders(const Survey &survey)
 }
 
 /// Who keeps the table from being emptied, or (CREATE VIEW, by the lock of emptying.cpp) all of
-/// them. pg_locks names a prepared transaction as its documentation says. NULL: nobody.
+/// them. NULL: nobody. The locks of a prepared transaction have no process, and the virtual
+/// transaction of the session that prepared it (twophase.c, MarkAsPreparingGuts); the lock on
+/// its xid tells which it is.
 const char *lock_holders(Oid relid)
 {
     constexpr char kQuery[] =
-        "SELECT pg_catalog.string_agg(DISTINCT CASE WHEN p.gid IS NULL "
-        "THEN 'process ' OPERATOR(pg_catalog.||) l.pid::pg_catalog.text "
-        "ELSE 'prepared transaction ' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(p.gid) "
-        "END, ', ') FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_prepared_xacts p "
-        "ON l.virtualtransaction OPERATOR(pg_catalog.=) "
-        "('-1/' OPERATOR(pg_catalog.||) p.transaction::pg_catalog.text) "
-        "WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() AND l.database "
-        "OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname "
-        "OPERATOR(pg_catalog.=) pg_catalog.current_database()) AND (l.relation "
-        "OPERATOR(pg_catalog.=) $1 OR l.locktype OPERATOR(pg_catalog.=) 'object' AND l.classid "
-        "OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
-        "AND l.objsubid OPERATOR(pg_catalog.=) 1 AND l.objid OPERATOR(pg_catalog.=) "
-        "(SELECT oid FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) "
-        "'pipeline_ext'))";
+        "SELECT pg_catalog.string_agg(DISTINCT COALESCE("
+        "'prepared transaction ' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(p.gid), "
+        "'process ' OPERATOR(pg_catalog.||) l.pid::pg_catalog.text), ', ') "
+        "FROM pg_catalog.pg_locks l "
+        "LEFT JOIN pg_catalog.pg_locks x ON l.pid IS NULL AND x.pid IS NULL "
+        "AND x.locktype OPERATOR(pg_catalog.=) 'transactionid' "
+        "AND x.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction "
+        "LEFT JOIN pg_catalog.pg_prepared_xacts p "
+        "ON p.transaction OPERATOR(pg_catalog.=) x.transactionid "
+        "WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() "
+        "AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database "
+        "WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) "
+        "AND (l.relation OPERATOR(pg_catalog.=) $1 "
+        "OR l.locktype OPERATOR(pg_catalog.=) 'object' AND l.objsubid OPERATOR(pg_catalog.=) 1 "
+        "AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+        "AND l.objid OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_extension "
+        "WHERE extname OPERATOR(pg_catalog.=) 'pipeline_ext'))";
     Oid type = OIDOID;
     Datum value = ObjectIdGetDatum(relid);
     MemoryContext const caller = CurrentMemoryContext;
@@ -218,35 +230,35 @@ const char *lock_holders(Oid relid)
     return names;
 }
 
-const char *detail_of(const Survey &survey)
+const char *detail_of(const Claims &claims)
 {
-    switch (survey.cause) {
+    switch (claims.cause) {
     case Cause::kViews:
         return psprintf("The oldest of them wait for continuous views that are paused, failed, "
                         "blocked or slow: %s.",
-                        names_of_holders(survey));
+                        names_of_holders(claims));
     case Cause::kFolding:
         return "Rows are written faster than they are folded.";
     case Cause::kTransactions:
-        if (const char *const holders = lock_holders(survey.locked); holders != nullptr)
+        if (const char *const holders = lock_holders(claims.locked); holders != nullptr)
             return psprintf("Nobody waits for the oldest of them, but their table is in use by "
                             "%s.",
                             holders);
-        return "All of them have been folded; their tables are about to be emptied.";
+        return "Nobody waits for them; their tables are about to be emptied.";
     default:
-        return "Their transactions have not ended.";
+        return "No transaction that wrote them has ended.";
     }
 }
 
-const char *hint_of(const Survey &survey)
+const char *hint_of(const Claims &claims)
 {
-    if (survey.cause == Cause::kViews && settings::spool_full_action == settings::kDetach)
+    if (claims.cause == Cause::kViews && settings::spool_full_action == settings::kDetach)
         return "Activate or drop them. At 100 percent they are detached, and lose the rows that "
                "wait for them.";
     return "At 100 percent, writes to streams fail.";
 }
 
-void warn(uint64 bytes, const Survey &survey)
+void warn(uint64 bytes, const Claims &claims)
 {
     last_warning = GetCurrentTimestamp();
     ereport(WARNING,
@@ -254,16 +266,16 @@ void warn(uint64 bytes, const Survey &survey)
                     "of pipelinedb.max_spool_size",
                     get_database_name(MyDatabaseId), pretty(bytes),
                     static_cast<int>(bytes * 100 / spool::spool_limit())),
-             errdetail("%s", detail_of(survey)), errhint("%s", hint_of(survey))));
+             errdetail("%s", detail_of(claims)), errhint("%s", hint_of(claims))));
 }
 
 // ---- losing --------------------------------------------------------------------------
 
 spool::Visit visit_lost(const spool::StoredChunk &chunk, void *arg)
 {
-    auto *survey = static_cast<Survey *>(arg);
-    for (auto *holder : pg::each<Holder>(survey->holders))
-        if (holder->holds && lacks(*survey, *holder, chunk))
+    auto *claims = static_cast<Claims *>(arg);
+    for (auto *holder : pg::each<Holder>(claims->holders))
+        if (holder->holds && lacks(*claims, *holder, chunk))
             holder->rows += chunk.nrows;
     return spool::Visit::kNext;
 }
@@ -271,12 +283,12 @@ spool::Visit visit_lost(const spool::StoredChunk &chunk, void *arg)
 /// Who changes the view's state or its progress at this moment keeps it for now.
 bool lose(const Holder &holder)
 {
-    Oid const view = holder.query->view;
+    Oid const view = holder.view->query.view;
     if (!view::lock_query_at_once(view) || !spool::remove_progress(view, holder.stored->version))
         return false;
     view::mark_lost(view, holder.rows);
     const char *const name = get_rel_name(view);
-    const char *const stream = get_rel_name(holder.query->stream);
+    const char *const stream = get_rel_name(holder.view->query.stream);
     ereport(
         WARNING,
         (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -289,13 +301,13 @@ bool lose(const Holder &holder)
     return true;
 }
 
-int lose_holders(Snapshot snapshot, Survey *survey)
+int lose_holders(Snapshot snapshot, Claims *claims)
 {
     int count = 0;
-    spool::scan_spool(snapshot, {}, spool::kSpoolEnd, visit_lost, survey);
+    spool::scan_spool(snapshot, {}, spool::kSpoolEnd, visit_lost, claims);
     pg::stop_point("lost_counted");
-    for (auto *holder : pg::each<Holder>(survey->holders))
-        if (holder->holds && holder->query != nullptr && lose(*holder))
+    for (auto *holder : pg::each<Holder>(claims->holders))
+        if (holder->holds && holder->view != nullptr && lose(*holder))
             count++;
     pg::stop_point("lost_marked");
     return count;
@@ -348,20 +360,20 @@ bool deal_with(uint64 bytes)
     bool const may_detach = is_full(bytes) && settings::spool_full_action == settings::kDetach;
     bool const warns = is_warning_due();
     TimestampTz const begin = GetCurrentTimestamp();
-    if (!warns && !(may_detach && begin >= next_survey))
+    if (!warns && !(may_detach && begin >= next_search))
         return false;
     int count = 0;
     bool const ran = run_transaction([&](Snapshot snapshot) {
-        Survey survey;
-        list_holders(snapshot, &survey);
-        find_cause(snapshot, &survey);
+        Claims claims;
+        list_holders(snapshot, &claims);
+        find_cause(snapshot, &claims);
         if (warns)
-            warn(bytes, survey);
-        if (may_detach && survey.cause == Cause::kViews)
-            count = lose_holders(snapshot, &survey);
+            warn(bytes, claims);
+        if (may_detach && claims.cause == Cause::kViews)
+            count = lose_holders(snapshot, &claims);
     });
     TimestampTz const end = GetCurrentTimestamp();
-    next_survey = end + (end - begin) * 10;
+    next_search = end + (end - begin) * 10;
     return ran && count > 0;
 }
 
@@ -381,7 +393,7 @@ bool look()
         (void) tend_generations(true);
         if (!measure(&bytes))
             return true;
-        next_survey = 0;
+        next_search = 0;
     }
     spool::publish_spool_size(bytes);
     return is_full(bytes);

@@ -132,17 +132,21 @@ void measure_instead_of_worker(Gauge &gauge, uint64 measured_at, TimestampTz now
         pg_atomic_write_u64(&gauge.bytes, measure_spool());
 }
 
+const char *pretty(uint64 bytes)
+{
+    return TextDatumGetCString(
+        DirectFunctionCall1(pg_size_pretty, Int64GetDatum(static_cast<int64>(bytes))));
+}
+
 [[noreturn]] void reject(uint64 bytes)
 {
     // What it waits for may have ended without a message, say a transaction that rolled back.
     wake_worker(MyDatabaseId);
-    const char *const size = TextDatumGetCString(
-        DirectFunctionCall1(pg_size_pretty, Int64GetDatum(static_cast<int64>(bytes))));
     ereport(ERROR,
             (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
              errmsg("spool of database \"%s\" is full", get_database_name(MyDatabaseId)),
              errdetail("Rows that wait to be folded take %s; pipelinedb.max_spool_size is %s.",
-                       size, GetConfigOption("pipelinedb.max_spool_size", false, false)),
+                       pretty(bytes), pretty(spool_limit())),
              errhint("The server log says what holds them. Try again later, or raise "
                      "pipelinedb.max_spool_size.")));
     pg_unreachable();
@@ -153,23 +157,6 @@ void refuse_if_full(const Gauge &gauge)
     uint64 const bytes = pg_atomic_read_u64(const_cast<pg_atomic_uint64 *>(&gauge.bytes));
     if (bytes >= spool_limit())
         reject(bytes);
-}
-
-void look_at_gauge(TimestampTz now)
-{
-    written_since_look = 0;
-    Gauge &gauge = my_gauge();
-    uint64 const measured_at = pg_atomic_read_u64(&gauge.measured_at);
-    int64 const age = now - static_cast<TimestampTz>(measured_at);
-    if (age > kPatience)
-        measure_instead_of_worker(gauge, measured_at, now);
-    refuse_if_full(gauge);
-}
-
-/// A fold worker never waits for room: it is the one that makes it.
-bool is_limited()
-{
-    return settings::max_spool_size > 0 && gauges != nullptr && !am_fold_worker();
 }
 
 } // namespace
@@ -211,27 +198,27 @@ uint64 spool_limit()
     return static_cast<uint64>(settings::max_spool_size) * 1024 * 1024;
 }
 
-void check_room_for_statement()
+/// The clock is read now and then only; at a statement's first chunk the server's own reading of
+/// it will do, which is old in a long statement that runs others.
+void check_room(Size bytes, bool is_first)
 {
-    if (is_limited())
-        look_at_gauge(GetCurrentStatementStartTimestamp());
-}
-
-/// A transaction that is still open wakes nobody by its commit.
-void check_room_for_chunk(Size bytes)
-{
-    if (!is_limited())
+    if (settings::max_spool_size == 0 || gauges == nullptr || am_fold_worker())
         return;
+    Gauge &gauge = my_gauge();
     written_since_look += bytes;
-    if (written_since_look < kBytesPerLook) {
-        refuse_if_full(my_gauge());
-        return;
+    bool const looks = written_since_look >= kBytesPerLook;
+    if (looks || is_first) {
+        TimestampTz const now = looks ? GetCurrentTimestamp() : GetCurrentStatementStartTimestamp();
+        uint64 const measured_at = pg_atomic_read_u64(&gauge.measured_at);
+        int64 const age = now - static_cast<TimestampTz>(measured_at);
+        if (age > kPatience)
+            measure_instead_of_worker(gauge, measured_at, now);
+        else if (looks && age > kLate)
+            wake_worker(MyDatabaseId); // a transaction that is open wakes nobody by its commit
+        if (looks)
+            written_since_look = 0;
     }
-    TimestampTz const now = GetCurrentTimestamp();
-    uint64 const measured_at = pg_atomic_read_u64(&my_gauge().measured_at);
-    if (now - static_cast<TimestampTz>(measured_at) > kLate)
-        wake_worker(MyDatabaseId);
-    look_at_gauge(now);
+    refuse_if_full(gauge);
 }
 
 } // namespace pipeline::spool

@@ -23,9 +23,8 @@ void publish_spool_size(uint64 bytes);
 /// pipelinedb.max_spool_size in bytes; 0 = no limit.
 uint64 spool_limit();
 
-/// At a statement's first chunk, and with each chunk: raises ERRCODE_CONFIGURATION_LIMIT_EXCEEDED
-/// when the spool is full.
-void check_room_for_statement();
-void check_room_for_chunk(Size bytes);
+/// With each chunk, before it takes a lock: raises ERRCODE_CONFIGURATION_LIMIT_EXCEEDED when the
+/// spool is full. `is_first`: of its statement. A fold worker is never refused: it makes room.
+void check_room(Size bytes, bool is_first);
 
 } // namespace pipeline::spool

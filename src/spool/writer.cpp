@@ -40,7 +40,6 @@ StatementWriter *begin_statement(Oid stream, MemoryContext context)
 /// by an earlier transaction of this backend could lie anywhere before.
 static void open_generation(StatementWriter *writer)
 {
-    check_room_for_statement(); // before the lock, which would keep the generation from emptying
     note_write(GetTopFullTransactionId());
     writer->relation = open_generation_to_write();
     writer->generation = RelationGetRelid(writer->relation);
@@ -71,10 +70,9 @@ void *chunk_buffer(StatementWriter *writer, std::size_t size)
 
 void write_chunk(StatementWriter *writer, uint32 nrows, void *chunk, std::size_t size)
 {
+    check_room(size, writer->relation == nullptr);
     if (writer->relation == nullptr)
         open_generation(writer);
-    else
-        check_room_for_chunk(size);
     void *const datum = static_cast<char *>(chunk) - VARHDRSZ;
     SET_VARSIZE(datum, size + VARHDRSZ);
     bool const is_wide = size > kMaxPageChunk;
