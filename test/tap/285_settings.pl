@@ -226,15 +226,30 @@ is(sql('SELECT count(*) FROM seen'), 0, 'also those of the stream, as those of a
 # ---- the whole server ------------------------------------------------------------------------------
 
 sub with_server {
-    my ($name, $conf) = @_;
-    $node->append_conf('odd.conf', '');
+    my ($name, $conf, $before) = @_;
     open(my $out, '>', $node->data_dir . '/odd.conf') or die;
     print $out "$conf\n";
     close $out;
     $node->restart;
+    my $held = $before ? $before->() : undef;
     with_database($name, []);
+    $held->quit if $held;
 }
 $node->append_conf('postgresql.conf', "include 'odd.conf'");
+
+# A snapshot that is serializable, read only and deferrable waits for such a session: the launcher
+# must not, which starts while it is there.
+sub restart_launcher {
+    local $ENV{PGOPTIONS} = $sane;
+    my $session = $node->background_psql('postgres');
+    $session->query_safe('BEGIN; INSERT INTO seen VALUES (1); SELECT count(*) FROM seen');
+    my $pid = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pipelinedb launcher'");
+    sql("SELECT pg_terminate_backend($pid)");
+    $node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity
+        WHERE backend_type = 'pipelinedb launcher' AND pid <> $pid") or die 'no launcher';
+    return $session;
+}
+
 with_server('all of it for everybody', 'statement_timeout = 1
 lock_timeout = 1
 idle_in_transaction_session_timeout = 1
@@ -242,7 +257,7 @@ default_transaction_isolation = serializable
 default_transaction_read_only = on
 default_transaction_deferrable = on
 session_replication_role = replica
-row_security = off');
+row_security = off', \&restart_launcher);
 with_server('without replication', 'wal_level = minimal
 max_wal_senders = 0
 full_page_writes = off
