@@ -95,7 +95,9 @@ is(sql("SELECT lost_since < lost_until, lost_rows FROM pipelinedb.views WHERE na
 
 # ---- failed and blocked views lose, too; a view that was created meanwhile does not ----------------
 
-sql("CREATE VIEW bad AS SELECT 1 / (k - 8) AS q, count(*) AS n FROM s GROUP BY 1;
+sql("CREATE FUNCTION picky(k int) RETURNS int LANGUAGE plpgsql AS \$\$ BEGIN
+       IF k = 8 THEN RAISE 'not eight' USING ERRCODE = 'undefined_object'; END IF; RETURN k; END \$\$;
+     CREATE VIEW bad AS SELECT picky(k) AS q, count(*) AS n FROM s GROUP BY 1;
      CREATE VIEW blocked AS SELECT k, count(*) AS n FROM s GROUP BY k;
      CREATE VIEW dropped AS SELECT count(*) AS n FROM s");
 a_is_exact('more views');

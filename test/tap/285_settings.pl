@@ -136,7 +136,9 @@ $also{'another table access method'} = sub {
         WHERE amname <> 'heap' AND relkind = 'r'"), 0, 'our tables are heap tables');
 };
 $also{'another role, errors end the session'} = sub {
-    $node->safe_psql('odd', "CREATE VIEW public.bad AS SELECT 1 / (k - 7777) AS q, count(*) AS n
+    $node->safe_psql('odd', "CREATE FUNCTION public.picky(k int) RETURNS int LANGUAGE plpgsql AS \$\$ BEGIN
+          RAISE 'no' USING ERRCODE = 'undefined_object'; END \$\$;
+        CREATE VIEW public.bad AS SELECT public.picky(k) AS q, count(*) AS n
         FROM public.s GROUP BY 1; INSERT INTO public.s VALUES (7777, 1, 1, '')");
     my $worker = fold_worker_pid($node, 'odd');
     ok($node->poll_query_until('odd', "SELECT state = 'failed' FROM pipelinedb.views WHERE name = 'bad'"),
