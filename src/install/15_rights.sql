@@ -35,9 +35,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION pipelinedb.protect(regclass) IS 'internal: keeps everybody but superusers out of a table of the extension';
 
--- Called once, when all objects exist. Whoever may read a view needs functions and a type of
--- this schema, also where default privileges withhold them from PUBLIC. Functions whose comment
--- begins with "internal:" are for their owner alone.
+-- Called once, when all objects exist. Whoever may read a view needs functions and types of this
+-- schema, also where default privileges withhold them from PUBLIC; the views show nobody what is
+-- not his. Functions whose comment begins with "internal:" are for their owner alone. It is a
+-- function so that search_path is pinned: what the install script itself calls with operators,
+-- somebody's public.= (oid, regclass) would answer.
 CREATE FUNCTION pipelinedb.set_rights() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -52,6 +54,9 @@ BEGIN
           FROM (SELECT 'SCHEMA pipelinedb', n.nspowner, n.nspacl
                   FROM pg_namespace n WHERE n.nspname = 'pipelinedb'
                 UNION ALL
+                SELECT c.oid::regclass::text, c.relowner, c.relacl
+                  FROM pg_class c WHERE c.relnamespace = 'pipelinedb'::regnamespace AND c.relkind = 'v'
+                UNION ALL
                 SELECT 'FUNCTION ' || p.oid::regprocedure, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
                   FROM pg_proc p WHERE p.pronamespace = 'pipelinedb'::regnamespace
                    AND obj_description(p.oid, 'pg_proc') LIKE 'internal:%') o (name, owner, acl), aclexplode(o.acl) a
@@ -63,6 +68,9 @@ BEGIN
         SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', p.oid::regprocedure)
           FROM pg_proc p WHERE p.pronamespace = 'pipelinedb'::regnamespace AND p.prokind = 'f'
            AND obj_description(p.oid, 'pg_proc') NOT LIKE 'internal:%'
+        UNION ALL
+        SELECT format('GRANT SELECT ON %s TO PUBLIC', c.oid::regclass)
+          FROM pg_class c WHERE c.relnamespace = 'pipelinedb'::regnamespace AND c.relkind = 'v'
         UNION ALL
         SELECT format('GRANT USAGE ON TYPE %s TO PUBLIC', t.oid::regtype)
           FROM pg_type t WHERE t.typnamespace = 'pipelinedb'::regnamespace AND t.typtype = 'b' AND t.typelem = 0 LOOP

@@ -30,7 +30,6 @@ CREATE FUNCTION pipelinedb.create_generation(id int4) RETURNS void
     SET session_replication_role = replica AS $$
 DECLARE
     spool text := format('pipelinedb.%I', 'spool_' || id);
-    grantee text;
 BEGIN
     EXECUTE format('CREATE TABLE %s (
         xid xid8 NOT NULL, seq int8 NOT NULL, stream oid NOT NULL, nrows int4 NOT NULL,
@@ -38,12 +37,6 @@ BEGIN
         WITH (autovacuum_enabled = off, vacuum_truncate = off,
               toast.autovacuum_enabled = off, toast.vacuum_truncate = off)', spool);
     EXECUTE format('ALTER TABLE %s ALTER batch SET STORAGE PLAIN, ALTER wide SET STORAGE EXTERNAL', spool);
-    -- Default privileges (ALTER DEFAULT PRIVILEGES) are not meant for this table.
-    FOR grantee IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
-                     FROM pg_class c, aclexplode(c.relacl) a
-                    WHERE c.oid = spool::regclass AND a.grantee <> c.relowner LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM %s', spool, grantee);
-    END LOOP;
     EXECUTE format('COMMENT ON TABLE %s IS %L', spool, 'chunks of stream rows that wait to be folded');
     -- A logical subscriber must not take over another cluster's chunks (FOR ALL TABLES
     -- publishes extension members too). Our own writes use heap_insert and fire no trigger.

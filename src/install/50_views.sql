@@ -25,7 +25,7 @@ CREATE VIEW pipelinedb.views AS
                 WHEN NOT q.active THEN 'paused'
                 WHEN q.sqlstate IS NOT NULL THEN 'failed'
                 ELSE 'active' END AS state,
-           pg_catalog.pg_get_viewdef(q.definition) AS query,
+           pipelinedb.query_text(q.definition) AS query,
            q.sqlstate,
            CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE')
                   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')

@@ -56,9 +56,9 @@ void force_settings()
     SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/// A database's owner may say ALTER DATABASE ... SET role (or session_authorization), which this
-/// session has taken at its start, too (postinit.c: process_settings). Rights would be missing
-/// then, and the functions of views would see that role as the session's.
+/// A database's owner may also say ALTER DATABASE ... SET session_authorization, which this session
+/// has taken at its start (postinit.c: process_settings). Rights would be missing then, and the
+/// functions of views would see that role as the session's. The role is checked in a transaction.
 void be_superuser()
 {
     if (GetUserId() == BOOTSTRAP_SUPERUSERID && GetSessionUserId() == BOOTSTRAP_SUPERUSERID)
@@ -66,7 +66,6 @@ void be_superuser()
     StartTransactionCommand();
     SetConfigOption("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false),
                     PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
     CommitTransactionCommand();
 }
 
