@@ -1,6 +1,6 @@
 #include "fold/bad_rows.hpp"
 
-#include "fold/group_writer.hpp"
+#include "fold/matrel_writer.hpp"
 #include "fold/row_record.hpp"
 #include "fold/view_machine.hpp"
 #include "pg/scope.hpp"
@@ -117,11 +117,11 @@ void run(Search *search, Mode mode)
     // What the parts before have written is to be seen.
     PushCopiedSnapshot(GetActiveSnapshot());
     UpdateActiveSnapshotCommandId();
-    GroupWriter *const writer = require_groups(search->matrel, search->view->machine);
+    MatrelWriter const writer =
+        open_matrel(search->matrel, search->view->machine, mode == Mode::kWrite);
     search->running = true;
-    partial::run_plan(search->view->machine->plan, mode == Mode::kWrite ? write_group : check_group,
-                      writer);
-    close_groups(writer);
+    fold_into(writer);
+    close_matrel(writer);
     PopActiveSnapshot();
 }
 

@@ -28,6 +28,7 @@ struct ViewMachine {
     Oid owner;
     int ncolumns;           ///< of the definition, and so of the matrel
     int nkeys;              ///< they come first
+    bool append;            ///< one stored row per row of the stream, no keys
     CombineColumn *columns; ///< by column number; unused for keys
 };
 

@@ -1,100 +1,22 @@
 #include "fold/group_writer.hpp"
 
+#include "fold/key_lookup.hpp"
+#include "fold/matrel_target.hpp"
 #include "pg/compat.hpp"
-#include "pg/list.hpp"
 #include "pg/scope.hpp"
-
-extern "C" {
-#include "access/relscan.h"
-#include "access/skey.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
-#include "nodes/execnodes.h"
-}
 
 namespace pipeline::fold {
 
 struct GroupWriter {
-    Relation matrel;
+    MatrelTarget target;
     ViewMachine *machine;
-    EState *estate;
-    ResultRelInfo *target;
+    KeyLookup *lookup;
     TupleTableSlot *stored;  ///< the group's row as it is
     TupleTableSlot *changed; ///< and as it will be
     MemoryContext scratch;   ///< reset after each group
-    MemoryContext context;   ///< lives as long as the scans
-    Relation index;          ///< nullptr for a view of a single row
-    IndexScanDesc index_scan;
-    TableScanDesc table_scan;
-    ScanKeyData keys[INDEX_MAX_KEYS];
 };
 
 namespace {
-
-/// The index over exactly the key columns, or for a view without keys any unique index: its
-/// presence says that a restore has come to its end.
-Relation open_key_index(Relation matrel, int nkeys)
-{
-    Relation found = nullptr;
-    for (Oid const oid : pg::each_oid(RelationGetIndexList(matrel))) {
-        Relation index = index_open(oid, RowExclusiveLock);
-        Form_pg_index const form = index->rd_index;
-        bool fits = form->indisunique && form->indisvalid && form->indisready &&
-                    form->indimmediate && index->rd_rel->relam == BTREE_AM_OID &&
-                    RelationGetIndexPredicate(index) == NIL;
-        if (nkeys > 0) {
-            fits = fits && form->indnkeyatts == nkeys && RelationGetIndexExpressions(index) == NIL;
-            for (int i = 0; fits && i < nkeys; i++)
-                fits = form->indkey.values[i] <= nkeys;
-        }
-        if (fits && found == nullptr)
-            found = index;
-        else
-            index_close(index, NoLock);
-    }
-    return found;
-}
-
-void prepare_keys(GroupWriter *writer)
-{
-    Relation const index = writer->index;
-    for (int i = 0; i < writer->machine->nkeys; i++) {
-        Oid const op = get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
-                                           index->rd_opcintype[i], BTEqualStrategyNumber);
-        if (!OidIsValid(op))
-            elog(ERROR, "no equality operator in operator family %u", index->rd_opfamily[i]);
-        ScanKeyEntryInitialize(&writer->keys[i], 0, static_cast<AttrNumber>(i + 1),
-                               BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[i],
-                               get_opcode(op), static_cast<Datum>(0));
-    }
-}
-
-void set_keys(GroupWriter *writer, TupleTableSlot *group)
-{
-    for (int i = 0; i < writer->machine->nkeys; i++) {
-        int const column = writer->index->rd_index->indkey.values[i] - 1;
-        ScanKeyData &key = writer->keys[i];
-        bool const isnull = group->tts_isnull[column];
-        // NULL groups: the index is NULLS NOT DISTINCT, and a search for IS NULL finds them.
-        key.sk_flags = isnull ? SK_ISNULL | SK_SEARCHNULL : 0;
-        key.sk_argument = isnull ? static_cast<Datum>(0) : group->tts_values[column];
-    }
-}
-
-/// Fetching through the index prunes the page first (heapam_index_fetch_tuple calls
-/// heap_page_prune_opt), so that the update after it finds room and stays HOT.
-bool find_stored(GroupWriter *writer, TupleTableSlot *group)
-{
-    ExecClearTuple(writer->stored);
-    if (writer->machine->nkeys == 0) {
-        table_rescan(writer->table_scan, nullptr);
-        return table_scan_getnextslot(writer->table_scan, ForwardScanDirection, writer->stored);
-    }
-    set_keys(writer, group);
-    index_rescan(writer->index_scan, writer->keys, writer->machine->nkeys, nullptr, 0);
-    return index_getnext_slot(writer->index_scan, ForwardScanDirection, writer->stored);
-}
 
 void fill_new(GroupWriter *writer, TupleTableSlot *group)
 {
@@ -127,27 +49,6 @@ void fill_combined(GroupWriter *writer, TupleTableSlot *group)
     }
 }
 
-void check_row(GroupWriter *writer)
-{
-    if (RelationGetDescr(writer->matrel)->constr != nullptr)
-        ExecConstraints(writer->target, writer->changed, writer->estate);
-}
-
-/// Rows are written below the executor: triggers would not fire, foreign keys not be checked.
-/// The only trigger that belongs here is the statement trigger that refuses others' DML.
-void refuse_triggers(Relation matrel)
-{
-    const TriggerDesc *const triggers = matrel->trigdesc;
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++)
-        if (TRIGGER_FOR_ROW(triggers->triggers[i].tgtype))
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("trigger \"%s\" on table \"%s\" of a continuous view is not "
-                                   "supported",
-                                   triggers->triggers[i].tgname, RelationGetRelationName(matrel)),
-                            errhint("Drop the trigger or foreign key, then call "
-                                    "pipelinedb.activate().")));
-}
-
 [[noreturn]] void raise_lost_race(TM_Result result, Relation matrel)
 {
     if (result == TM_BeingModified || result == TM_WouldBlock)
@@ -166,90 +67,65 @@ void update_stored(GroupWriter *writer)
     pg::UpdateIndexes update_indexes{};
     // wait = false: a session that sits on a row lock must not stop every view.
     TM_Result const result = table_tuple_update(
-        writer->matrel, &writer->stored->tts_tid, writer->changed, GetCurrentCommandId(true),
+        writer->target.matrel, &writer->stored->tts_tid, writer->changed, GetCurrentCommandId(true),
         GetActiveSnapshot(), InvalidSnapshot, false, &failure, &lock_mode, &update_indexes);
     if (result != TM_Ok)
-        raise_lost_race(result, writer->matrel);
-    if (writer->target->ri_NumIndices > 0 && pg::needs_index_entries(update_indexes))
-        pg::insert_index_entries(writer->target, writer->changed, writer->estate, true,
-                                 pg::only_summarizing(update_indexes));
+        raise_lost_race(result, writer->target.matrel);
+    index_updated(writer->target, writer->changed, update_indexes);
 }
 
 void insert_new(GroupWriter *writer)
 {
-    table_tuple_insert(writer->matrel, writer->changed, GetCurrentCommandId(true), 0, nullptr);
-    if (writer->target->ri_NumIndices > 0)
-        pg::insert_index_entries(writer->target, writer->changed, writer->estate, false, false);
+    table_tuple_insert(writer->target.matrel, writer->changed, GetCurrentCommandId(true), 0,
+                       nullptr);
+    index_inserted(writer->target, writer->changed);
 }
 
 } // namespace
 
 GroupWriter *open_groups(Relation matrel, ViewMachine *machine)
 {
-    Relation const index = open_key_index(matrel, machine->nkeys);
-    if (index == nullptr)
+    KeyLookup *const lookup = open_lookup(matrel, machine->nkeys);
+    if (lookup == nullptr)
         return nullptr;
-    refuse_triggers(matrel);
     auto *writer = static_cast<GroupWriter *>(palloc0(sizeof(GroupWriter)));
-    writer->matrel = matrel;
-    writer->context = CurrentMemoryContext;
     writer->machine = machine;
-    writer->index = index;
+    writer->lookup = lookup;
+    writer->target = open_target(matrel);
     writer->scratch =
         AllocSetContextCreate(CurrentMemoryContext, "fold group", ALLOCSET_DEFAULT_SIZES);
-    writer->estate = CreateExecutorState();
-    writer->target = makeNode(ResultRelInfo);
-    InitResultRelInfo(writer->target, matrel, 0, nullptr, 0);
-    ExecOpenIndices(writer->target, false);
     writer->stored = table_slot_create(matrel, nullptr);
     writer->changed = MakeSingleTupleTableSlot(RelationGetDescr(matrel), &TTSOpsVirtual);
-    if (machine->nkeys > 0) {
-        prepare_keys(writer);
-        writer->index_scan =
-            pg::begin_index_scan(matrel, index, GetActiveSnapshot(), machine->nkeys);
-    } else {
-        writer->table_scan =
-            table_beginscan_strat(matrel, GetActiveSnapshot(), 0, nullptr, true, false);
-    }
-    return writer;
-}
-
-GroupWriter *require_groups(Relation matrel, ViewMachine *machine)
-{
-    GroupWriter *const writer = open_groups(matrel, machine);
-    if (writer == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                        errmsg("table \"%s\" has no unique index over the groups",
-                               RelationGetRelationName(matrel)),
-                        errhint("Rows wait until the index of the view's table is back.")));
     return writer;
 }
 
 static void take_group(TupleTableSlot *group, GroupWriter *writer, bool write)
 {
     slot_getallattrs(group);
-    // Not in the scratch context: the scan keeps what it allocates on the way (nbtree.c:
-    // btgettuple, killedItems).
-    bool const found = pg::in_context(writer->context, [&] { return find_stored(writer, group); });
+    bool const found = find_group(writer->lookup, group, writer->stored, writer->scratch);
+    // A row of keys alone stays as it is.
+    bool const changes = !found || writer->machine->ncolumns > writer->machine->nkeys;
     pg::in_context(writer->scratch, [&] {
+        if (!changes)
+            return;
         ExecClearTuple(writer->changed);
         if (found) {
             fill_combined(writer, group);
         } else {
             memset(writer->changed->tts_isnull, true,
-                   static_cast<Size>(RelationGetDescr(writer->matrel)->natts));
+                   static_cast<Size>(RelationGetDescr(writer->target.matrel)->natts));
             fill_new(writer, group);
         }
         ExecStoreVirtualTuple(writer->changed);
-        writer->changed->tts_tableOid = RelationGetRelid(writer->matrel);
-        check_row(writer);
+        writer->changed->tts_tableOid = RelationGetRelid(writer->target.matrel);
+        check_row(writer->target, writer->changed);
         if (write && found)
             update_stored(writer);
         else if (write)
             insert_new(writer);
     });
     ExecClearTuple(writer->changed);
-    ResetPerTupleExprContext(writer->estate);
+    ResetPerTupleExprContext(writer->target.estate);
     ResetExprContext(writer->machine->environment.expressions);
     MemoryContextReset(writer->scratch);
 }
@@ -266,15 +142,10 @@ void check_group(TupleTableSlot *group, void *arg)
 
 void close_groups(GroupWriter *writer)
 {
-    if (writer->index_scan != nullptr)
-        index_endscan(writer->index_scan);
-    if (writer->table_scan != nullptr)
-        table_endscan(writer->table_scan);
-    index_close(writer->index, NoLock);
+    close_lookup(writer->lookup);
     ExecDropSingleTupleTableSlot(writer->stored);
     ExecDropSingleTupleTableSlot(writer->changed);
-    ExecCloseIndices(writer->target);
-    FreeExecutorState(writer->estate);
+    close_target(writer->target);
     MemoryContextDelete(writer->scratch);
 }
 

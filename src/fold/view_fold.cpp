@@ -1,7 +1,7 @@
 #include "fold/view_fold.hpp"
 
 #include "fold/bad_rows.hpp"
-#include "fold/group_writer.hpp"
+#include "fold/matrel_writer.hpp"
 #include "fold/view_machine.hpp"
 #include "pg/guard.hpp"
 #include "pg/scope.hpp"
@@ -72,9 +72,9 @@ bool sees_last_truncation(const FoldedView *view)
 void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
 {
     ready_machine(view, definition);
-    GroupWriter *const writer = require_groups(matrel, view->machine);
-    partial::run_plan(view->machine->plan, write_group, writer);
-    close_groups(writer);
+    MatrelWriter const writer = open_matrel(matrel, view->machine, true);
+    fold_into(writer);
+    close_matrel(writer);
 }
 
 /// The view whose turn it is, and the timer that ends the worker if it does not end.

@@ -3,6 +3,7 @@
 #include "partial/relation_locks.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "view/grouping.hpp"
 
 extern "C" {
 #include "rewrite/rewriteHandler.h"
@@ -20,12 +21,13 @@ void describe_columns(ViewMachine *machine, Relation definition)
         MemoryContextAllocZero(machine->combining, sizeof(CombineColumn) * ncolumns));
     machine->ncolumns = 0;
     machine->nkeys = 0;
+    machine->append = view::is_append_query(query);
     for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
         int const column = machine->ncolumns++;
         if (IsA(entry->expr, Aggref))
             init_combine_column(&machine->columns[column],
                                 reinterpret_cast<const Aggref *>(entry->expr), machine->combining);
-        else
+        else if (!machine->append)
             machine->nkeys++;
     }
 }

@@ -124,8 +124,11 @@ void emit_partial_states(PlannedStmt *statement)
         mark_partial_aggref(reinterpret_cast<Aggref *>(entry->expr), AGGSPLIT_INITIAL_SERIAL);
         has_aggregates = true;
     }
-    if (has_aggregates)
-        agg->aggsplit = AGGSPLIT_INITIAL_SERIAL;
+    if (!has_aggregates)
+        return;
+    agg->aggsplit = AGGSPLIT_INITIAL_SERIAL;
+    for (auto *grouping : pg::each<Agg>(agg->chain)) // of grouping sets
+        grouping->aggsplit = AGGSPLIT_INITIAL_SERIAL;
 }
 
 PlannedStmt *plan_definition(Relation definition)

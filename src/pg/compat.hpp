@@ -145,8 +145,7 @@ inline Node *flatten_join_columns(Query *query, Node *node)
 inline void dissolve_group_entry([[maybe_unused]] Query *query)
 {
 #if PG_VERSION_NUM >= 180000
-    // Grouping sets are refused anyway; without a PlannerInfo they cannot be flattened.
-    if (!query->hasGroupRTE || query->groupingSets != NIL)
+    if (!query->hasGroupRTE)
         return;
     Node *const flat =
         flatten_group_exprs(nullptr, query, reinterpret_cast<Node *>(query->targetList));

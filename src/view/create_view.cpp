@@ -12,6 +12,7 @@
 #include "view/creation_settings.hpp"
 #include "view/decompose.hpp"
 #include "view/from_checks.hpp"
+#include "view/grouping.hpp"
 #include "view/matrel.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
@@ -81,7 +82,8 @@ void check_kind_of_view(const ViewStmt *statement)
     refuse_later_options(statement->options);
 }
 
-int fillfactor_of(List *options)
+/// Rows of an append view are never updated.
+int fillfactor_of(List *options, bool append)
 {
     for (auto *option : pg::each<DefElem>(options)) {
         if (option->defnamespace != nullptr || strcmp(option->defname, "fillfactor") != 0)
@@ -94,7 +96,7 @@ int fillfactor_of(List *options)
                                       kMaxFillfactor)));
         return value;
     }
-    return settings::fillfactor;
+    return append ? kMaxFillfactor : settings::fillfactor;
 }
 
 List *without(List *options, const char *name)
@@ -137,11 +139,12 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     auto *statement = pg::own_tree<ViewStmt>(call);
     check_kind_of_view(statement);
     pg::dissolve_group_entry(query);
+    normalise_grouping(query);
     Oid const stream = check_query(query);
     check_expansion(query);
     apply_aliases(query, statement->aliases);
     Decomposition const parts = decompose(query);
-    int const fillfactor = fillfactor_of(statement->options);
+    int const fillfactor = fillfactor_of(statement->options, parts.append);
     Oid const schema = creation_schema(statement);
 
     statement->options = without(split_options(statement->options).others, "fillfactor");

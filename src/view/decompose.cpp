@@ -3,6 +3,7 @@
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "view/grouping.hpp"
 
 extern "C" {
 #include "catalog/heap.h"
@@ -35,14 +36,15 @@ struct FoundColumn {
 };
 
 /// A node that belongs to the outermost query, as it looks there. Inside a subquery only
-/// columns and aggregates can be (parse_agg.c matches nothing else across levels).
+/// columns, aggregates and GROUPING() can be (parse_agg.c matches nothing else across levels).
 Node *outermost(Node *node, Index depth)
 {
     if (depth == 0)
         return node;
     bool const is_ours =
         (IsA(node, Var) && reinterpret_cast<Var *>(node)->varlevelsup == depth) ||
-        (IsA(node, Aggref) && reinterpret_cast<Aggref *>(node)->agglevelsup == depth);
+        (IsA(node, Aggref) && reinterpret_cast<Aggref *>(node)->agglevelsup == depth) ||
+        (IsA(node, GroupingFunc) && reinterpret_cast<GroupingFunc *>(node)->agglevelsup == depth);
     if (!is_ours)
         return nullptr;
     // As subselect.c, replace_outer_agg.
@@ -78,15 +80,20 @@ FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
     pg_unreachable();
 }
 
+bool is_column_name(const Collector &collector, const char *name)
+{
+    for (auto *column : pg::each<MatrelColumn>(collector.parts.columns))
+        if (strcmp(column->name, name) == 0)
+            return true;
+    return false;
+}
+
 bool name_is_used(const Collector &collector, const char *name)
 {
     for (auto *entry : pg::each<TargetEntry>(collector.target_list))
         if (!entry->resjunk && strcmp(entry->resname, name) == 0)
             return true;
-    for (auto *column : pg::each<MatrelColumn>(collector.parts.columns))
-        if (strcmp(column->name, name) == 0)
-            return true;
-    return false;
+    return is_column_name(collector, name);
 }
 
 char *hidden_name(const Collector &collector)
@@ -104,7 +111,8 @@ char *column_name(const Collector &collector, const Node *expr)
 {
     for (auto *entry : pg::each<TargetEntry>(collector.target_list))
         if (!entry->resjunk && equal(entry->expr, expr) &&
-            SystemAttributeByName(entry->resname) == nullptr)
+            SystemAttributeByName(entry->resname) == nullptr &&
+            !is_column_name(collector, entry->resname))
             return pstrdup(entry->resname);
     return hidden_name(collector);
 }
@@ -128,6 +136,15 @@ MatrelColumn *new_column(Expr *expr, char *name)
     return column;
 }
 
+void add_key(Collector &collector, MatrelColumn *column)
+{
+    column->is_key = true;
+    for (auto *entry : pg::each<TargetEntry>(collector.target_list))
+        column->is_shown |= !entry->resjunk && equal(entry->expr, column->expr);
+    collector.parts.columns = lappend(collector.parts.columns, column);
+    collector.parts.num_keys++;
+}
+
 void add_keys(Collector &collector, Query *query)
 {
     for (auto *clause : pg::each<SortGroupClause>(query->groupClause)) {
@@ -136,8 +153,28 @@ void add_keys(Collector &collector, Query *query)
         MatrelColumn *const column = new_column(entry->expr, column_name(collector, node));
         column->flat = pg::flatten_join_columns(query, node);
         column->key = clause->tleSortGroupRef;
+        add_key(collector, column);
+    }
+    for (auto *mask : pg::each<GroupingFunc>(grouping_masks(query))) {
+        Node *const node = reinterpret_cast<Node *>(mask);
+        MatrelColumn *const column =
+            new_column(reinterpret_cast<Expr *>(mask), column_name(collector, node));
+        column->flat = pg::flatten_join_columns(query, node);
+        add_key(collector, column);
+    }
+}
+
+/// Also equal expressions are columns of their own: they may be volatile.
+void add_appended(Collector &collector)
+{
+    for (auto *entry : pg::each<TargetEntry>(collector.target_list)) {
+        if (entry->resjunk)
+            continue;
+        char *const name = SystemAttributeByName(entry->resname) == nullptr
+                               ? pstrdup(entry->resname)
+                               : hidden_name(collector);
+        MatrelColumn *const column = new_column(entry->expr, name);
         collector.parts.columns = lappend(collector.parts.columns, column);
-        collector.parts.num_keys++;
     }
 }
 
@@ -231,8 +268,35 @@ Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
 struct Reading {
     Query *query;
     const Decomposition *parts;
-    Index depth;
+    Index depth; ///< of subqueries around the node at hand
 };
+
+Var *column_var(const MatrelColumn *column, AttrNumber attno, Index depth)
+{
+    return makeVar(1, attno, column->type, column->typmod, column->collation, depth);
+}
+
+Node *read_mask(int i, void *arg)
+{
+    auto &reading = *static_cast<const Reading *>(arg);
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(reading.parts->columns)) {
+        attno++;
+        if (IsA(column->expr, GroupingFunc) && i-- == 0)
+            return reinterpret_cast<Node *>(column_var(column, attno, reading.depth));
+    }
+    elog(ERROR, "mask of grouping sets is missing");
+    pg_unreachable();
+}
+
+Node *read_grouping(const GroupingFunc *call, Reading *reading)
+{
+    List *masks = NIL;
+    for (auto *column : pg::each<MatrelColumn>(reading->parts->columns))
+        if (IsA(column->expr, GroupingFunc))
+            masks = lappend(masks, column->expr);
+    return grouping_from_masks(call, masks, read_mask, reading);
+}
 
 /// Replaces keys and aggregates by what reads their columns.
 extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
@@ -253,22 +317,54 @@ extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
         return pg::mutate_expression(node, pipeline_reading_mutator, context);
     FoundColumn const found = find_column(*reading.parts, reading.query, ours);
     if (const MatrelColumn *const column = found.column; column != nullptr) {
-        Var *const var =
-            makeVar(1, found.attno, column->type, column->typmod, column->collation, reading.depth);
+        Var *const var = column_var(column, found.attno, reading.depth);
         if (IsA(ours, Aggref) && column->form.kind != StateKind::kResult)
             return finalize_call(reinterpret_cast<Aggref *>(ours), column->form, var);
         return reinterpret_cast<Node *>(var);
     }
+    if (IsA(ours, GroupingFunc))
+        return read_grouping(reinterpret_cast<GroupingFunc *>(ours), &reading);
     if (IsA(ours, Var) || IsA(ours, Aggref))
         elog(ERROR, "expression over the stream outside keys and aggregates");
     return pg::mutate_expression(node, pipeline_reading_mutator, context);
+}
+
+[[noreturn]] void refuse_definition()
+{
+    ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+                    errmsg("the definition of a continuous view must list its keys and bare "
+                           "aggregates"),
+                    errhint("Definitions are written by CREATE VIEW and by pg_dump only.")));
+    pg_unreachable();
+}
+
+/// Of a key, by its reference: its expression may be volatile, and there twice.
+Node *reading_expression(const TargetEntry *entry, Reading *reading, AttrNumber position)
+{
+    const Decomposition &parts = *reading->parts;
+    if (parts.append)
+        return reinterpret_cast<Node *>(column_var(
+            static_cast<MatrelColumn *>(list_nth(parts.columns, position - 1)), position, 0));
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        attno++;
+        if (column->key != 0 && column->key == entry->ressortgroupref)
+            return reinterpret_cast<Node *>(column_var(column, attno, 0));
+    }
+    return pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr), reading);
 }
 
 } // namespace
 
 Decomposition decompose(Query *query)
 {
-    Collector collector{query, query->targetList, {NIL, 0}, 0};
+    Collector collector{query, query->targetList, {}, 0};
+    collector.parts.append = is_append_query(query);
+    collector.parts.total_row = has_total_row(query);
+    if (collector.parts.append) {
+        add_appended(collector);
+        return collector.parts;
+    }
     add_keys(collector, query);
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
         if (!entry->resjunk)
@@ -278,20 +374,27 @@ Decomposition decompose(Query *query)
 
 Decomposition columns_of_definition(Query *definition)
 {
-    Decomposition parts{NIL, 0};
+    Decomposition parts{};
+    parts.append = is_append_query(definition);
+    parts.total_row = has_total_row(definition);
+    List *masks = grouping_masks(definition);
     for (auto *entry : pg::each<TargetEntry>(definition->targetList)) {
-        bool const is_key = entry->ressortgroupref != 0;
-        if (entry->resjunk || (!is_key && !IsA(entry->expr, Aggref)))
-            ereport(ERROR,
-                    (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-                     errmsg("the definition of a continuous view must list its keys and bare "
-                            "aggregates"),
-                     errhint("Definitions are written by CREATE VIEW and by pg_dump only.")));
+        // The keys come first, then their masks, then the aggregates.
+        bool const is_mask = masks != NIL && equal(entry->expr, linitial(masks));
+        bool const is_key = (entry->ressortgroupref != 0 || is_mask) &&
+                            parts.num_keys == list_length(parts.columns);
+        if (is_mask)
+            masks = list_delete_first(masks);
+        if (entry->resjunk || (!parts.append && !is_key && !IsA(entry->expr, Aggref)))
+            refuse_definition();
         MatrelColumn *const column = new_column(entry->expr, entry->resname);
         column->key = entry->ressortgroupref;
+        column->is_key = is_key;
         parts.columns = lappend(parts.columns, column);
         parts.num_keys += is_key;
     }
+    if (masks != NIL || (parts.num_keys == 0) != (definition->groupClause == NIL))
+        refuse_definition();
     return parts;
 }
 
@@ -299,6 +402,7 @@ Query *definition_query(Query *query, const Decomposition &parts)
 {
     auto *definition = static_cast<Query *>(copyObjectImpl(query));
     definition->targetList = NIL;
+    definition->distinctClause = NIL;
     AttrNumber attno = 0;
     for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
         auto *expr = static_cast<Expr *>(copyObjectImpl(column->expr));
@@ -333,13 +437,16 @@ Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
     for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
         if (entry->resjunk)
             continue;
-        Node *const expr =
-            pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr), &context);
-        TargetEntry *const column = makeTargetEntry(reinterpret_cast<Expr *>(expr), ++attno,
-                                                    pstrdup(entry->resname), false);
+        attno++;
+        Node *const expr = reading_expression(entry, &context, attno);
+        TargetEntry *const column =
+            makeTargetEntry(reinterpret_cast<Expr *>(expr), attno, pstrdup(entry->resname), false);
+        column->ressortgroupref = query->distinctClause != NIL ? entry->ressortgroupref : 0;
         reading->targetList = lappend(reading->targetList, column);
     }
     reading->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(reading->targetList));
+    // DISTINCT over groups; without grouping it has become the grouping itself.
+    reading->distinctClause = static_cast<List *>(copyObjectImpl(query->distinctClause));
     return reading;
 }
 

@@ -1,9 +1,9 @@
 // Splits a continuous query in two: what the fold worker computes (keys and bare aggregates)
 // and what a reader computes from the stored columns.
 //
-// Owns: the columns of a matrel. May call: pg/, view/state_form. Invariant: columns are keys in
-// GROUP BY order, then one per distinct aggregate; the definition's target list is the same
-// list in the same order.
+// Owns: the columns of a matrel. May call: pg/, view/state_form, view/grouping. Invariant: columns
+// are keys in GROUP BY order, the masks of grouping sets, then one per distinct aggregate (of an
+// append view: the select list); the definition's target list is the same in the same order.
 #pragma once
 
 #include "pg/postgres.hpp"
@@ -18,9 +18,11 @@ namespace pipeline::view {
 
 struct MatrelColumn {
     char *name;
-    Expr *expr; ///< over the stream: a key's expression or an Aggref
-    Node *flat; ///< the same without columns of joins, to compare with
-    Index key;  ///< the key's ressortgroupref, 0 for an aggregate
+    Expr *expr;    ///< over the stream: a key's expression, a GroupingFunc or an Aggref
+    Node *flat;    ///< the same without columns of joins, to compare with
+    Index key;     ///< the key's ressortgroupref, 0 for all others
+    bool is_shown; ///< the view has it as a column
+    bool is_key;   ///< part of what tells groups apart: a key or a mask of grouping sets
     Oid type;
     int32 typmod;
     Oid collation;
@@ -28,8 +30,10 @@ struct MatrelColumn {
 };
 
 struct Decomposition {
-    List *columns; ///< of MatrelColumn *
-    int num_keys;
+    List *columns;  ///< of MatrelColumn *
+    int num_keys;   ///< masks included
+    bool append;    ///< one row per row of the stream
+    bool total_row; ///< there is a row before the first one of the stream
 };
 
 /// `query` has passed check_query, its visible columns have the view's names.

@@ -2,6 +2,8 @@
 
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "view/grouping.hpp"
+#include "view/key_index.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -54,7 +56,8 @@ void create_table(RangeVar *name, const Decomposition &parts, int fillfactor)
     run_subcommand(statement);
 }
 
-/// Without GROUP BY there is one row from the beginning, so that SELECT count(*) shows 0.
+/// Without GROUP BY, and for a grouping set without columns, there is one row from the
+/// beginning, so that SELECT count(*) shows 0.
 void insert_initial_row(Oid matrel, const Decomposition &parts)
 {
     pg::with_relation(matrel, RowExclusiveLock, [&](Relation rel) {
@@ -63,7 +66,13 @@ void insert_initial_row(Oid matrel, const Decomposition &parts)
         auto *nulls = static_cast<bool *>(palloc0(sizeof(bool) * size_t(desc->natts)));
         int i = 0;
         for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
-            values[i] = initial_state(column->form, &nulls[i]);
+            if (IsA(column->expr, GroupingFunc))
+                values[i] = Int32GetDatum(
+                    all_rolled_up(reinterpret_cast<const GroupingFunc *>(column->expr)));
+            else if (column->is_key)
+                nulls[i] = true;
+            else
+                values[i] = initial_state(column->form, &nulls[i]);
             i++;
         }
         simple_heap_insert(rel, heap_form_tuple(desc, values, nulls));
@@ -71,35 +80,89 @@ void insert_initial_row(Oid matrel, const Decomposition &parts)
     CommandCounterIncrement();
 }
 
-IndexElem *index_element(char *name)
+IndexElem *index_column(char *name)
 {
     IndexElem *const element = makeNode(IndexElem);
     element->name = name;
-    if (name == nullptr) {
-        A_Const *const constant = makeNode(A_Const);
-        constant->val.boolval.type = T_Boolean;
-        constant->val.boolval.boolval = true;
-        constant->location = -1;
-        element->expr = reinterpret_cast<Node *>(constant);
-    }
     return element;
 }
 
-/// One row per group. Without keys the index is on a constant: at most one row.
-void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
+IndexElem *index_expression(void *expr)
+{
+    IndexElem *const element = makeNode(IndexElem);
+    element->expr = static_cast<Node *>(expr);
+    return element;
+}
+
+IndexElem *index_true()
+{
+    A_Const *const constant = makeNode(A_Const);
+    constant->val.boolval.type = T_Boolean;
+    constant->val.boolval.boolval = true;
+    constant->location = -1;
+    return index_expression(constant);
+}
+
+/// pipelinedb.hash_group(columns)
+IndexElem *index_hash(const List *columns)
+{
+    List *args = NIL;
+    for (auto *column : pg::each<MatrelColumn>(columns)) {
+        ColumnRef *const reference = makeNode(ColumnRef);
+        reference->fields = list_make1(makeString(column->name));
+        reference->location = -1;
+        args = lappend(args, reference);
+    }
+    List *const name =
+        list_make2(makeString(pstrdup("pipelinedb")), makeString(pstrdup("hash_group")));
+    return index_expression(makeFuncCall(name, args, COERCE_EXPLICIT_CALL, -1));
+}
+
+IndexStmt *index_statement(RangeVar *table, const char *method)
 {
     IndexStmt *const statement = makeNode(IndexStmt);
-    statement->relation = name;
-    statement->idxname = ChooseRelationName(name->relname, nullptr, "key", schema, false);
-    statement->accessMethod = pstrdup("btree");
-    statement->unique = true;
-    statement->nulls_not_distinct = true;
-    for (auto *column : pg::each<MatrelColumn>(parts.columns))
-        if (column->key != 0)
-            statement->indexParams = lappend(statement->indexParams, index_element(column->name));
-    if (parts.num_keys == 0)
-        statement->indexParams = list_make1(index_element(nullptr));
+    statement->relation = table;
+    statement->accessMethod = pstrdup(method);
+    return statement;
+}
+
+/// For WHERE key = …, where a btree could not take every value. A hash index suits values that
+/// differ; to add one it walks through all equal ones (hashinsert.c: _hash_doinsert), and a key
+/// beside others has many.
+void create_reader_index(RangeVar *name, const MatrelColumn *column, bool only_key)
+{
+    const char *const operators = only_key ? nullptr : key_operator_class(column->type);
+    IndexStmt *const statement = index_statement(name, operators != nullptr ? "gin" : "hash");
+    IndexElem *const element = index_column(column->name);
+    if (operators != nullptr) {
+        element->opclass =
+            list_make2(makeString(pstrdup("pipelinedb")), makeString(pstrdup(operators)));
+        // New groups are found at once, without a list of pending ones that grows until VACUUM.
+        Node *const off = reinterpret_cast<Node *>(makeBoolean(false));
+        statement->options = list_make1(makeDefElem(pstrdup("fastupdate"), off, -1));
+    }
+    statement->indexParams = list_make1(element);
     run_subcommand(statement);
+}
+
+/// Finds a group. Unique where a btree entry has room for every key, see view/key_index. For a
+/// view of a single row it is on a constant: at most one row.
+void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
+{
+    IndexStmt *const statement = index_statement(name, "btree");
+    statement->idxname = ChooseRelationName(name->relname, nullptr, "key", schema, false);
+    KeyIndexes const chosen = choose_key_indexes(parts);
+    statement->unique = statement->nulls_not_distinct = chosen.unique;
+    for (auto *column : pg::each<MatrelColumn>(chosen.plain))
+        statement->indexParams = lappend(statement->indexParams, index_column(column->name));
+    if (chosen.hashed != NIL)
+        statement->indexParams = lappend(statement->indexParams, index_hash(chosen.hashed));
+    if (parts.num_keys == 0)
+        statement->indexParams = list_make1(index_true());
+    run_subcommand(statement);
+
+    for (auto *column : pg::each<MatrelColumn>(chosen.readers))
+        create_reader_index(name, column, parts.num_keys == 1);
 }
 
 /// Keys may be NULL, so there is no primary key that logical replication could use.
@@ -138,9 +201,10 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
     RangeVar *const table = relation_name(schema, name);
     create_table(table, parts, fillfactor);
     Oid const matrel = get_relname_relid(name, schema);
-    if (parts.num_keys == 0)
+    if (parts.total_row)
         insert_initial_row(matrel, parts);
-    create_key_index(table, schema, parts);
+    if (!parts.append)
+        create_key_index(table, schema, parts);
     set_replica_identity(table);
     create_guard(table);
     return matrel;
@@ -165,6 +229,18 @@ Oid create_definition(const char *view_name, Oid schema, Query *definition)
     StoreViewQuery(address.objectId, definition, false);
     CommandCounterIncrement();
     return address.objectId;
+}
+
+bool has_guard(Relation matrel)
+{
+    const TriggerDesc *const triggers = matrel->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        Oid const function = triggers->triggers[i].tgfoid;
+        if (get_func_namespace(function) == get_namespace_oid("pipelinedb", true) &&
+            strcmp(get_func_name(function), "guard_matrel") == 0)
+            return true;
+    }
+    return false;
 }
 
 void check_matrel_columns(Oid matrel, const Decomposition &parts)

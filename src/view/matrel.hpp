@@ -11,11 +11,15 @@
 
 namespace pipeline::view {
 
-/// Creates the table with its key index, replica identity and guard trigger.
+/// Creates the table with its key indexes, replica identity and guard trigger.
 Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts, int fillfactor);
 
 /// Creates the hidden view. Its options are stored later.
 Oid create_definition(const char *view_name, Oid schema, Query *definition);
+
+/// True if the trigger that refuses others' changes is there. pg_dump creates triggers after it
+/// has loaded data, so it says that a restore has come to its end.
+bool has_guard(Relation matrel);
 
 /// Raises an error unless `matrel` has just the columns that `parts` asks for.
 void check_matrel_columns(Oid matrel, const Decomposition &parts);

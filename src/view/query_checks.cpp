@@ -3,18 +3,17 @@
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "view/from_checks.hpp"
+#include "view/grouping.hpp"
+#include "view/key_index.hpp"
 #include "view/state_form.hpp"
 
 extern "C" {
-#include "access/stratnum.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
-#include "commands/defrem.h"
 #include "optimizer/tlist.h"
 #include "rewrite/rewriteSupport.h"
 #include "utils/fmgroids.h"
@@ -40,11 +39,8 @@ void check_clauses(Query *query)
         refuse("window functions", kWhenReading);
     if (query->hasTargetSRFs)
         refuse("set-returning functions in the select list", kWhenReading);
-    if (query->distinctClause != NIL)
-        refuse(query->hasDistinctOn ? "DISTINCT ON" : "DISTINCT",
-               "List the columns in GROUP BY instead.");
-    if (query->groupingSets != NIL || query->groupDistinct)
-        refuse("GROUPING SETS, CUBE and ROLLUP", "Create one continuous view per grouping.");
+    if (query->hasDistinctOn)
+        refuse("DISTINCT ON", "List the columns in GROUP BY instead.");
     if (query->havingQual != nullptr)
         refuse("HAVING", "Use WHERE in the query that reads the view.");
     if (query->sortClause != NIL)
@@ -80,10 +76,6 @@ extern "C" bool pipeline_check_expression_walker(Node *node, void *context)
         if (reinterpret_cast<Param *>(node)->paramkind != PARAM_SUBLINK)
             refuse("parameters", "Write the value into the query.");
         break;
-    case T_GroupingFunc:
-        if (reinterpret_cast<GroupingFunc *>(node)->agglevelsup == depth)
-            refuse("GROUPING", "Create one continuous view per grouping.");
-        break;
     case T_Aggref:
         if (reinterpret_cast<Aggref *>(node)->agglevelsup == depth)
             check_aggregate(reinterpret_cast<Aggref *>(node));
@@ -99,20 +91,11 @@ extern "C" bool pipeline_check_expression_walker(Node *node, void *context)
     return pg::walk_expression(node, pipeline_check_expression_walker, context);
 }
 
-/// A group is found by hash in the fold worker and kept unique by a btree in the matrel.
 void check_keys(Query *query)
 {
-    for (auto *clause : pg::each<SortGroupClause>(query->groupClause)) {
-        TargetEntry *const key = get_sortgroupclause_tle(clause, query->targetList);
-        Oid const type = exprType(reinterpret_cast<Node *>(key->expr));
-        if (!clause->hashable || !OidIsValid(GetDefaultOpClass(type, BTREE_AM_OID)))
-            ereport(ERROR,
-                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                     errmsg("continuous views cannot group by type %s", format_type_be(type)),
-                     errdetail("The type needs a hash function and a default btree operator "
-                               "class."),
-                     errhint("Cast the expression to a type that has both, such as text.")));
-    }
+    check_grouping(query);
+    for (auto *clause : pg::each<SortGroupClause>(query->groupClause))
+        check_key_type(get_sortgroupclause_expr(clause, query->targetList));
 }
 
 } // namespace
@@ -137,9 +120,6 @@ Oid check_query(Query *query)
 {
     check_clauses(query);
     Oid const stream = check_from(query);
-    if (!query->hasAggs && query->groupClause == NIL)
-        refuse("queries without aggregates and GROUP BY",
-               "Rows of a stream are not kept; add GROUP BY or an aggregate.");
     Index depth = 0;
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->targetList), &depth);
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->jointree), &depth);

@@ -6,6 +6,7 @@ use warnings;
 use utf8;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use OracleKeys;
 use OracleRows;
 use OracleViews;
 use PipelineTest;
@@ -19,6 +20,7 @@ my $tolerance = '1e-9';
 my $seed = $ENV{PIPELINE_SEED} || time % 1_000_000;
 note("PIPELINE_SEED=$seed");
 seed_rows($seed);
+push @queries, @key_queries;
 
 my $node = new_node('oracle',
     TimeZone => 'UTC', max_prepared_transactions => 10, max_connections => 20,
@@ -46,7 +48,7 @@ ALTER ROLE writer SET search_path = work;
 SQL
 $node->safe_psql('postgres', $superuser_setup);
 $node->safe_psql('postgres', 'ALTER AGGREGATE work.own_avg(numeric) OWNER TO creator');
-as_creator($setup);
+as_creator($setup . $key_setup);
 as_creator("CREATE FOREIGN TABLE s ($columns) SERVER pipelinedb;
     CREATE TABLE o ($columns);
     GRANT INSERT ON s, o TO writer;

@@ -1,0 +1,48 @@
+#include "fold/matrel_writer.hpp"
+
+namespace pipeline::fold {
+namespace {
+
+[[noreturn]] void refuse_half_restored(Relation matrel, const char *what)
+{
+    ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                    errmsg("table \"%s\" has no %s", RelationGetRelationName(matrel), what),
+                    errhint("Rows wait until the %s of the view's table is back.", what)));
+    pg_unreachable();
+}
+
+} // namespace
+
+MatrelWriter open_matrel(Relation matrel, ViewMachine *machine, bool write)
+{
+    MatrelWriter writer{machine, nullptr, nullptr, write};
+    if (machine->append) {
+        writer.rows = open_append(matrel, write);
+        if (writer.rows == nullptr)
+            refuse_half_restored(matrel, "guard trigger");
+    } else {
+        writer.groups = open_groups(matrel, machine);
+        if (writer.groups == nullptr)
+            refuse_half_restored(matrel, "index over the groups");
+    }
+    return writer;
+}
+
+void fold_into(const MatrelWriter &writer)
+{
+    partial::GeneralPlan *const plan = writer.machine->plan;
+    if (writer.rows != nullptr)
+        partial::run_plan(plan, append_row, writer.rows);
+    else
+        partial::run_plan(plan, writer.write ? write_group : check_group, writer.groups);
+}
+
+void close_matrel(const MatrelWriter &writer)
+{
+    if (writer.rows != nullptr)
+        close_append(writer.rows);
+    else
+        close_groups(writer.groups);
+}
+
+} // namespace pipeline::fold
