@@ -68,6 +68,11 @@ sql('source', q{
         WHERE b <> 'b0' AND t > '31.12.2019' GROUP BY m;
     CREATE VIEW "other schema"."Odd View" ("Key of ""it""", total) AS
         SELECT "Key", sum("n n") FROM "other schema"."Odd Stream" GROUP BY "Key";
+    CREATE VIEW by_text AS SELECT b || repeat('x', 3000) AS wide, a % 2 AS odd, count(*) FROM st GROUP BY 1, 2;
+    CREATE VIEW rolled AS SELECT m, b, grouping(b, m) AS g, count(*), avg(c) AS mean FROM st GROUP BY CUBE (m, b);
+    CREATE VIEW appended AS SELECT a, b, c * 2 AS twice, t::text AS "arrived at" FROM st WHERE a % 3 = 0;
+    CREATE VIEW distinct_rows AS SELECT DISTINCT m, b FROM st;
+    CREATE VIEW distinct_counts AS SELECT DISTINCT count(*) AS n FROM st GROUP BY b, m;
     COMMENT ON VIEW daily_view IS 'per day';
     GRANT SELECT ON daily_view TO reader;
     GRANT INSERT ON st TO reader;
@@ -76,6 +81,7 @@ sql('source', q{
     CREATE VIEW over_it AS SELECT day, sum("More") FROM daily_view GROUP BY day;
 });
 my @shapes = ('app.daily_view', 'app.no_keys', 'app.states', 'app.users_aggregates', 'app.guarded',
+    'app.by_text', 'app.rolled', 'app.appended', 'app.distinct_rows', 'app.distinct_counts',
     '"other schema"."Odd View"', 'app.over_it');
 
 sub rows_from {
