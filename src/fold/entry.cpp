@@ -8,6 +8,7 @@
 #include "fold/tick.hpp"
 #include "fold/view_fold.hpp"
 #include "pg/list.hpp"
+#include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "spool/reader.hpp"
 #include "spool/rendezvous.hpp"
@@ -116,14 +117,16 @@ RoundOutcome run_round()
         return round;
 
     // run_tick may replace the list: walk over a copy of the ids.
-    Oid laggards[kMaxBig];
-    int count = 0;
+    List *laggards = NIL;
     TimestampTz const now = GetCurrentTimestamp();
-    for (auto *consumer : pg::each<Consumer>(state().consumers))
-        if (count < kMaxBig && is_laggard_due(consumer, now))
-            laggards[count++] = consumer->id;
-    for (int i = 0; i < count; i++)
-        add(&round, run_tick(laggards[i]));
+    pg::in_context(state().context, [&] {
+        for (auto *consumer : pg::each<Consumer>(state().consumers))
+            if (is_laggard_due(consumer, now))
+                laggards = lappend_oid(laggards, consumer->id);
+    });
+    for (Oid const id : pg::each_oid(laggards))
+        add(&round, run_tick(id));
+    list_free(laggards);
     return round;
 }
 

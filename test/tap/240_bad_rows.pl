@@ -55,7 +55,8 @@ for my $code (qw(08006 40001 53200 55000 57000 58030 XX000)) {
     sql("INSERT INTO c VALUES (4, '$code')");
     ok(wait_until(sub { index(slurp_file($node->logfile, $log), "is retried: code $code") >= 0 }, 20), "$code is retried");
     sql("CREATE OR REPLACE FUNCTION fail(code text) RETURNS int LANGUAGE sql AS 'SELECT 1'");
-    folded('and folded when it is over');
+    ok($node->poll_query_until('postgres', 'SELECT (SELECT sum(n) FROM classes) + 8 = (SELECT sum(n) FROM beside)'),
+        'and folded when it is over');
 }
 is(state_of('classes'), 'active||8', 'no more rows were rejected');
 is(sql('SELECT sum(n) + 8 FROM classes'), sql('SELECT sum(n) FROM beside'), 'rows in = folded + rejected');
@@ -103,6 +104,16 @@ sql("INSERT INTO p $bad_sql");
 folded();
 check_places('sorted groups', 2);
 set_server($node, enable_hashagg => 'on');
+
+# What only tried whether rows can be folded has happened to nobody.
+sql(q{CREATE TABLE notes (v text);
+    CREATE FUNCTION noted(v text) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO notes VALUES (v); RETURN v::int; END';
+    CREATE FOREIGN TABLE n (v text) SERVER pipelinedb;
+    CREATE VIEW noted_v AS SELECT count(*) AS n, sum(noted(v)) AS s FROM n;
+    INSERT INTO n SELECT CASE WHEN i % 7 = 0 THEN 'bad' ELSE i::text END FROM generate_series(1, 100) i});
+folded();
+is(sql('SELECT n, s FROM noted_v'), '86|4315', 'a query with side effects');
+is(sql('SELECT count(*), count(DISTINCT v) FROM notes'), '86|86', 'which come about once');
 
 # ---- errors that come from rows together ---------------------------------------------------------
 
@@ -310,6 +321,31 @@ $node->restart;
 sql("SELECT pipelinedb.activate('ids')");
 ok($node->poll_query_until('postgres', "SELECT (SELECT count(*) FROM ids) = $last"), 'rows given back to a paused view wait for it');
 is_exact('paused');
+
+sql("SELECT pipelinedb.deactivate('ids')");
+sql("CREATE OR REPLACE FUNCTION num(v text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN v::int; END'");
+sql("SELECT pipelinedb.activate('ids'); INSERT INTO m VALUES (-1, 'bad'), (-2, 'bad')");
+folded();
+sql("SELECT pipelinedb.deactivate('ids'), pipelinedb.retry_errors('ids')");
+sql("INSERT INTO m VALUES (-3, 'bad')");
+sql("CREATE OR REPLACE FUNCTION num(v text) RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT pipelinedb.activate('ids')");
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM ids WHERE id < 0'), 'those of a paused view are folded with its backlog');
+sql("CREATE OR REPLACE FUNCTION num(v text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN v::int; END'; INSERT INTO m VALUES (-4, 'bad'), (-5, 'bad')");
+folded();
+sql("BEGIN; SELECT pipelinedb.truncate_continuous_view('ids'); ROLLBACK");
+is(rejected(), '2', 'a truncation that is rolled back');
+sql("SELECT pipelinedb.deactivate('ids')");
+sql("SELECT pipelinedb.retry_errors('ids')");
+sql("SELECT pipelinedb.truncate_continuous_view('ids')");
+sql("INSERT INTO m VALUES (-6, '6')");
+sql("SELECT pipelinedb.activate('ids')");
+ok($node->poll_query_until('postgres', 'SELECT count(*) > 0 FROM ids'), 'a truncated view folds');
+folded();
+is(sql('SELECT id FROM ids') . '|' . rejected(), '-6|0', 'rows that were given back before count no more');
+sql("INSERT INTO m VALUES (-7, 'bad')");
+folded();
+sql("SELECT pipelinedb.truncate_continuous_view('ids')");
+is(rejected() . sql("SELECT count(*) FROM pipelinedb.errors WHERE view = 'ids'::regclass"), '00', 'nor do those rejected');
 
 # ---- wide rows, columns that come and go --------------------------------------------------------
 
