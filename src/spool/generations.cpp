@@ -82,8 +82,6 @@ void read_current()
     list_free_deep(generations);
 }
 
-[[maybe_unused]] bool is_newest(Oid relid);
-
 int compare_ordinal(const ListCell *a, const ListCell *b)
 {
     int64 const left = static_cast<const Generation *>(lfirst(a))->ordinal;
@@ -114,16 +112,6 @@ List *list_generations()
     return result;
 }
 
-namespace {
-
-/// Chunks in an older generation than the one that the fold worker expects are lost.
-bool is_newest(Oid relid)
-{
-    return static_cast<const Generation *>(llast(list_generations()))->relid == relid;
-}
-
-} // namespace
-
 static Relation open_current_generation()
 {
     for (;;) {
@@ -134,10 +122,8 @@ static Relation open_current_generation()
         // releases its locks, so a cache that is still valid now names the generation that
         // the fold worker expects to be written, and cannot be emptied before we commit.
         Relation rel = table_open(relid, RowExclusiveLock);
-        if (cache.valid && cache.current == relid) {
-            Assert(is_newest(relid));
+        if (cache.valid && cache.current == relid)
             return rel;
-        }
         table_close(rel, RowExclusiveLock);
     }
 }
