@@ -225,12 +225,6 @@ Oid stream_of(Query *query)
     return stream_of_list(query, query->jointree->fromlist);
 }
 
-bool reads_stream_only(Query *query)
-{
-    RangeTblEntry *const entry = single_from_entry(query);
-    return entry != nullptr && entry->rtekind == RTE_RELATION && !query->hasSubLinks;
-}
-
 void check_expansion(Query *query)
 {
     List *const rewritten = QueryRewrite(static_cast<Query *>(copyObjectImpl(query)));

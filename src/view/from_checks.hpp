@@ -22,9 +22,6 @@ Oid check_from(Query *query);
 /// The stream of a query that check_from() has accepted.
 Oid stream_of(Query *query);
 
-/// True if the query reads its stream alone: no join, no subquery.
-bool reads_stream_only(Query *query);
-
 /// Rewrites a copy of the query as the fold will do, and raises the server's error unless the
 /// current user may read all that it reads, views taken apart. Refuses a view that reads a
 /// stream itself, or locks rows.
