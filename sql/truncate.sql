@@ -88,13 +88,27 @@ SELECT pipelinedb.flush();
 TABLE total;
 
 -- a failed view: the row that stopped it does not count any more
-CREATE VIEW failing AS SELECT sum(10 / n) FROM st;
+CREATE FUNCTION not_zero(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    IF n = 0 THEN RAISE EXCEPTION 'may not be zero' USING ERRCODE = '42501'; END IF;
+    RETURN n;
+END $$;
+CREATE VIEW failing AS SELECT sum(not_zero(n)) FROM st;
 INSERT INTO st VALUES ('a', 0), ('a', 1);
 SELECT pipelinedb.flush();
 SELECT pipelinedb.truncate_continuous_view('failing');
 SELECT pipelinedb.activate('failing');
 INSERT INTO st VALUES ('a', 5);
 TABLE failing;
+
+-- a rejected row does not come back by a retry
+CREATE VIEW rejecting AS SELECT sum(10 / n) FROM st;
+INSERT INTO st VALUES ('b', 0), ('b', 1);
+SELECT pipelinedb.flush();
+SELECT rejected FROM pipelinedb.views WHERE name = 'rejecting';
+SELECT pipelinedb.truncate_continuous_view('rejecting');
+SELECT rejected FROM pipelinedb.views WHERE name = 'rejecting';
+SELECT pipelinedb.retry_errors('rejecting');
+TABLE rejecting;
 
 -- everything was counted by the view that was left alone
 TABLE other;
