@@ -38,10 +38,10 @@ void stop_view(Consumer *consumer)
 void mark(Consumer *consumer)
 {
     int const before = spool::read_attempt(consumer->id);
-    if (consumer->id == InvalidOid && before >= kSecond) {
+    if (consumer->is_shared() && before >= kSecond) {
         suspect_all(consumer);
         consumer->marked = true;
-    } else if (consumer->id != InvalidOid && before >= kThird) {
+    } else if (!consumer->is_shared() && before >= kThird) {
         stop_view(consumer);
     } else {
         bool const last = state().one_by_one || before >= kSecond;
@@ -94,7 +94,7 @@ void end_attempt(Consumer *consumer)
 void end_attempts()
 {
     for (auto *consumer : pg::each<Consumer>(state().consumers))
-        if (consumer->id != InvalidOid && has_running_view(consumer) && wants_mark(consumer))
+        if (!consumer->is_shared() && has_running_view(consumer) && wants_mark(consumer))
             return;
     state().after_crash = state().one_by_one = false;
 }

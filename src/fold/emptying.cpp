@@ -1,6 +1,7 @@
 #include "fold/emptying.hpp"
 
 #include "fold/fold_state.hpp"
+#include "fold/holders.hpp"
 #include "pg/compat.hpp"
 #include "pg/guard.hpp"
 #include "pg/list.hpp"
@@ -9,6 +10,7 @@
 #include "pg/stop_points.hpp"
 #include "spool/gauge.hpp"
 #include "spool/generations.hpp"
+#include "spool/rendezvous.hpp"
 #include "spool/xid_sets.hpp"
 
 extern "C" {
@@ -22,6 +24,7 @@ extern "C" {
 #include "commands/extension.h"
 #include "postmaster/autovacuum.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 }
@@ -75,32 +78,17 @@ bool lock_emptying()
 /// The last look: is there a chunk in the generation that some consumer lacks?
 struct LastLook {
     const spool::XidSet *live;
+    const List *holders;
     bool found;
 };
-
-bool lacks(const Consumer *consumer, const spool::StoredChunk &chunk)
-{
-    if (consumer->progress.folded.contains(chunk.xid))
-        return false;
-    for (int i = 0; i < consumer->progress.nbig; i++)
-        if (consumer->progress.big[i].xid == chunk.xid &&
-            chunk.seq <= consumer->progress.big[i].seq)
-            return false;
-    // Paused and failed views keep their backlog: any reader counts, not only running ones.
-    for (auto *view : pg::each<FoldedView>(state().views))
-        if (view->consumer == consumer && view->reads(chunk.stream) &&
-            view->counts(chunk.xid, chunk.seq))
-            return true;
-    return false;
-}
 
 spool::Visit look(const spool::StoredChunk &chunk, void *arg)
 {
     auto *last_look = static_cast<LastLook *>(arg);
     if (!last_look->live->contains(chunk.xid))
         elog(ERROR, "a chunk of a running transaction is in a locked spool generation");
-    for (auto *consumer : pg::each<Consumer>(state().consumers))
-        if (lacks(consumer, chunk)) {
+    for (auto *holder : pg::each<Holder>(last_look->holders))
+        if (lacks(holder, chunk)) {
             last_look->found = true;
             return spool::Visit::kStop;
         }
@@ -108,13 +96,13 @@ spool::Visit look(const spool::StoredChunk &chunk, void *arg)
 }
 
 /// Where chunks can lie that some consumer lacks.
-spool::Position oldest_lack(const spool::XidSet &live)
+spool::Position oldest_lack(const List *holders, const spool::XidSet &live)
 {
     spool::Position oldest = spool::kSpoolEnd;
-    for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        if (consumer->progress.nbig > 0)
+    for (auto *holder : pg::each<Holder>(holders)) {
+        if (holder->progress.nbig > 0)
             return {};
-        uint64 const xid = spool::first_new(consumer->progress.folded, live);
+        uint64 const xid = spool::first_new(holder->progress.folded, live);
         if (xid == spool::kNoXid)
             continue;
         spool::Position const position = spool::position_of_xid(xid);
@@ -129,8 +117,8 @@ bool is_drained(const spool::Generation &generation)
 {
     PushActiveSnapshot(GetLatestSnapshot());
     spool::XidSet const live = spool::xid_set_of(GetActiveSnapshot(), CurrentMemoryContext);
-    LastLook last_look{&live, false};
-    spool::Position from = oldest_lack(live);
+    LastLook last_look{&live, list_holders(GetActiveSnapshot()), false};
+    spool::Position from = oldest_lack(last_look.holders, live);
     bool drained = true;
     if (from.ordinal <= generation.ordinal) {
         if (from.ordinal < generation.ordinal)
@@ -180,10 +168,29 @@ XLogRecPtr end_of_wal()
     return after_header ? next - in_page : next;
 }
 
-/// The generation's TOAST table too, which heap_truncate_one_rel would wait for.
-bool lock_generation(Oid relid)
+/// Other fold workers hold a lock on each generation nearly all the time while they have much to
+/// do; a try that does not wait may never find all of them between two ticks. They may be kept
+/// waiting for a moment; a writer may not, and who is in flight there for long is no worker.
+bool lock_behind_workers(Oid relid)
 {
-    if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+    LOCKTAG tag;
+    int count;
+    SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+    const VirtualTransactionId *const holders = GetLockConflicts(&tag, AccessExclusiveLock, &count);
+    for (int i = 0; i < count; i++)
+        if (!spool::is_of_fold_worker(holders[i]))
+            return false;
+    (void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+                             true, 0, false);
+    LockRelationOid(relid, AccessExclusiveLock);
+    return true;
+}
+
+/// The generation's TOAST table too, which heap_truncate_one_rel would wait for.
+bool lock_generation(Oid relid, bool is_current)
+{
+    if (!ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
+        (is_current || !lock_behind_workers(relid)))
         return false;
     Relation rel = table_open(relid, NoLock);
     Oid const toast = rel->rd_rel->reltoastrelid;
@@ -192,7 +199,7 @@ bool lock_generation(Oid relid)
 }
 
 /// One generation, in a transaction of its own. True if it was emptied.
-bool empty_generation(const spool::Generation &generation)
+bool empty_generation(const spool::Generation &generation, bool is_current)
 {
     // A first look without locks: an AccessExclusiveLock costs an xid and a WAL record
     // (lock.c: LogAccessExclusiveLockPrepare), again and again while a view is paused.
@@ -200,7 +207,7 @@ bool empty_generation(const spool::Generation &generation)
     if (!refresh_state() || !is_drained(generation))
         return false;
     pg::stop_point("empty_before_lock");
-    if (!lock_generation(generation.relid) || !lock_emptying())
+    if (!lock_generation(generation.relid, is_current) || !lock_emptying())
         return false;
     pg::stop_point("empty_locked");
     // Views that committed up to now must be in the list; later ones wait for our lock.
@@ -215,6 +222,8 @@ bool empty_generation(const spool::Generation &generation)
     pg::stop_point("empty_before_truncate");
     Relation rel = table_open(generation.relid, NoLock);
     cut(rel);
+    // The positions that other fold workers remember are worth nothing now (spool/reader.hpp).
+    CacheInvalidateRelcache(rel);
     table_close(rel, NoLock);
     pg::stop_point("empty_truncated");
     return true;
@@ -244,10 +253,12 @@ template <typename Fn> bool run_transaction(const char *what, Fn &&fn)
     if (failure.failed) {
         spool::forget_marks();
         forget_state();
-        if (is_news(failure.message))
-            ereport(LOG, (errcode(failure.sqlstate),
-                          errmsg("fold worker could not %s: %s", what, failure.message)));
     }
+    // Not if it was only that another worker took longer than we wait.
+    if (failure.failed && failure.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE &&
+        is_news(failure.message))
+        ereport(LOG, (errcode(failure.sqlstate),
+                      errmsg("fold worker could not %s: %s", what, failure.message)));
     return !failure.failed;
 }
 
@@ -263,6 +274,7 @@ Size rotation_size()
 struct Plan {
     bool rotate;
     int32 rotate_to;
+    int32 current;
     int ncandidates;
     spool::Generation candidates[kMaxGenerations];
 };
@@ -274,6 +286,7 @@ void look_around(bool idle, Plan *plan)
     auto *current = static_cast<spool::Generation *>(llast(generations));
     *plan = {};
     plan->rotate_to = -1;
+    plan->current = current->id;
     bool empty_one_found = false;
     for (auto *generation : pg::each<spool::Generation>(generations)) {
         bool const is_empty = bytes_of(generation->relid) == 0;
@@ -306,8 +319,9 @@ static bool tend(bool idle)
     bool left = false;
     for (int i = 0; i < plan.ncandidates; i++) {
         bool emptied = false;
-        bool const ran = run_transaction("empty a spool generation",
-                                         [&] { emptied = empty_generation(plan.candidates[i]); });
+        bool const ran = run_transaction("empty a spool generation", [&] {
+            emptied = empty_generation(plan.candidates[i], plan.candidates[i].id == plan.current);
+        });
         pg::stop_point("empty_committed");
         if (ran && emptied)
             spool::forget_marks();

@@ -1,5 +1,6 @@
 #include "fold/entry.hpp"
 
+#include "fold/assignment.hpp"
 #include "fold/attempts.hpp"
 #include "fold/emptying.hpp"
 #include "fold/fold_state.hpp"
@@ -36,6 +37,11 @@ constexpr int kLongestTendDelay = 60000;
 /// Generations are looked at so often under load.
 constexpr int kTendInterval = 1000;
 
+/// Views that could not be handed over are tried again after so long; workers for which no
+/// process was free are asked for again after kLookInterval, if there is anything to do.
+constexpr int kPlacementRetry = 200;
+constexpr int kLookInterval = 60000;
+
 /// The loop's own memory.
 struct Pace {
     TimestampTz last_work; ///< when something was folded
@@ -46,7 +52,16 @@ struct Pace {
     bool spool_clean; ///< nothing to empty since the last look
     uint64 wakes;     ///< seen so far: each may mean chunks, also some that no view reads
     int tend_delay;   ///< ms until an idle worker tries again to empty generations
+    TimestampTz last_placement;
+    bool placement_failed; ///< some view could not be handed over then
+    bool unwanted;         ///< fewer workers are wanted, and this one has no view any more
 };
+
+/// Worker 0 alone rotates and empties generations.
+bool tends_spool()
+{
+    return state().number == 0;
+}
 
 bool has_folded(const Consumer *consumer, spool::WaitKind kind, uint64 xid)
 {
@@ -61,7 +76,7 @@ spool::Folded is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
 {
     spool::Folded answer = spool::Folded::kYes;
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        bool const counts = consumer->id == InvalidOid || has_running_view(consumer);
+        bool const counts = consumer->is_shared() || has_running_view(consumer);
         if (!counts || has_folded(consumer, kind, U64FromFullTransactionId(xid)))
             continue;
         if (!is_stuck(consumer))
@@ -103,7 +118,7 @@ void add(RoundOutcome *round, const TickOutcome &tick)
 
 bool is_laggard_due(const Consumer *consumer, TimestampTz now)
 {
-    return consumer->id != InvalidOid && has_running_view(consumer) &&
+    return !consumer->is_shared() && has_running_view(consumer) &&
            (consumer->retry_at == 0 || consumer->retry_at <= now);
 }
 
@@ -111,7 +126,7 @@ bool is_laggard_due(const Consumer *consumer, TimestampTz now)
 RoundOutcome run_round()
 {
     RoundOutcome round{};
-    TickOutcome const shared = run_tick(InvalidOid);
+    TickOutcome const shared = run_tick(shared_id(state().number));
     add(&round, shared);
     if (shared.extension_is_gone)
         return round;
@@ -135,7 +150,7 @@ long next_retry(TimestampTz now)
 {
     long shortest = -1;
     for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        if (consumer->id == InvalidOid || !has_running_view(consumer))
+        if (consumer->is_shared() || !has_running_view(consumer))
             continue;
         TimestampTz const due = std::max({now, consumer->retry_at, consumer->alone_until});
         long const wait = std::max(1L, TimestampDifferenceMilliseconds(now, due));
@@ -184,11 +199,19 @@ long sleep_time(const Pace &pace, TimestampTz now)
     for (long const wait : {next_retry(now), report_rejected(now)})
         if (wait >= 0)
             timeout = std::min(timeout, wait);
+    if (pace.placement_failed)
+        timeout = std::min(timeout, long{kPlacementRetry});
     return timeout;
 }
 
+/// Another worker than 0 lets worker 0 know that there is something to tend.
 void tend(Pace *pace, bool idle)
 {
+    if (!tends_spool()) {
+        pace->last_tend = GetCurrentTimestamp();
+        spool::wake_workers(MyDatabaseId, spool::kFirstWorker, false);
+        return;
+    }
     pace->spool_clean = !tend_generations(idle) && idle;
     pace->last_tend = GetCurrentTimestamp();
     if (idle)
@@ -208,9 +231,39 @@ void take_interrupts()
     }
 }
 
+void look_at_placement(Pace *pace, RoundOutcome *round, TimestampTz now)
+{
+    bool const retries =
+        pace->placement_failed && elapsed_ms(pace->last_placement, now) >= kPlacementRetry;
+    bool const is_new = placement_is_due() && !pace->placement_failed;
+    if (!retries && !is_new && elapsed_ms(pace->last_placement, now) < kLookInterval)
+        return;
+    PlacementOutcome const outcome = place_views();
+    pace->last_placement = now;
+    pace->placement_failed = outcome.again;
+    pace->unwanted = outcome.leave;
+    round->consumers_changed |= outcome.changed;
+}
+
+/// True if the worker may end: nobody waits for it, and no view of it has to be tried again.
+bool is_idle(TimestampTz now)
+{
+    return !spool::has_waiters() && next_retry(now) < 0;
+}
+
+/// Until the list of consumers is read again, one that was set aside is not in it.
+void answer(const RoundOutcome &round)
+{
+    if (round.failed || round.consumers_changed)
+        return;
+    if (state().number == 0)
+        spool::extend_requests(state().other_workers, state().other_epoch);
+    spool::answer_waiters(is_folded, nullptr);
+}
+
 } // namespace
 
-std::uint64_t run_worker()
+WorkerEnd run_worker()
 {
     init_state();
     spool::install_reader();
@@ -221,27 +274,31 @@ std::uint64_t run_worker()
     Pace pace{};
     pace.last_work = pace.last_tend = GetCurrentTimestamp();
     pace.tend_delay = kIdleBeforeEmptying;
+    pace.spool_clean = !tends_spool();
 
     for (;;) {
         ResetLatch(MyLatch);
         uint64 const wakes = spool::count_wakes();
         take_interrupts();
+        if (!settings::folding)
+            return {wakes, true};
         pgstat_report_activity(STATE_RUNNING, "folding");
         spool::note_requests();
-        RoundOutcome const round = run_round();
+        RoundOutcome round = run_round();
         if (round.extension_is_gone)
-            return wakes;
-        // Until the list of consumers is read again, one that was set aside is not in it.
-        if (!round.failed && !round.consumers_changed)
-            spool::answer_waiters(is_folded, nullptr);
-        pace.failures = round.failed ? pace.failures + 1 : 0;
-
+            return {wakes, false};
         TimestampTz now = GetCurrentTimestamp();
+        look_at_placement(&pace, &round, now);
+        answer(round);
+        pace.failures = round.failed ? pace.failures + 1 : 0;
+        if (pace.unwanted && !spool::has_waiters())
+            return {wakes, false};
+
         if (round.folded)
             pace.last_work = now;
         if (round.folded || pace.wakes != wakes) {
             pace.wakes = wakes;
-            pace.spool_clean = false;
+            pace.spool_clean = !tends_spool();
             pace.tend_delay = kIdleBeforeEmptying;
         }
         if (round.folded || round.failed || round.left_behind) {
@@ -257,12 +314,12 @@ std::uint64_t run_worker()
             elapsed_ms(std::max(pace.last_work, pace.last_tend), now) >= pace.tend_delay)
             tend(&pace, true);
         now = GetCurrentTimestamp();
-        bool const idle = !spool::has_waiters() && next_retry(now) < 0;
+        bool const idle = is_idle(now);
         if (idle && spool::slots_are_short())
-            return wakes; // another database waits for a process
+            return {wakes, false}; // another database waits for a process
         if (idle && pace.spool_clean &&
             elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
-            return wakes;
+            return {wakes, false};
         if (round.consumers_changed || !state().valid || spool::count_wakes() != wakes)
             continue;
         pgstat_report_stat(true); // autovacuum decides by these numbers

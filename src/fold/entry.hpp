@@ -8,9 +8,15 @@
 
 namespace pipeline::fold {
 
-/// Folds this database until there is nothing to do for pipelinedb.idle_exit or the extension
-/// is gone. The caller has connected, attached to the rendezvous and forced the session
-/// settings. Returns how many wake-ups (spool::count_wakes) had been seen by then.
-std::uint64_t run_worker();
+/// Why a worker ends.
+struct WorkerEnd {
+    std::uint64_t wakes_seen; ///< spool::count_wakes() by then
+    bool halted;              ///< pipelinedb.folding was turned off
+};
+
+/// Folds this database until there is nothing to do for pipelinedb.idle_exit, or fewer workers
+/// are wanted, or the extension is gone. The caller has connected, attached to the rendezvous
+/// and forced the session settings.
+WorkerEnd run_worker();
 
 } // namespace pipeline::fold

@@ -4,6 +4,7 @@
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "spool/progress_store.hpp"
+#include "spool/rendezvous.hpp"
 #include "spool/xid_sets.hpp"
 
 extern "C" {
@@ -72,7 +73,7 @@ void refresh_consumers(const List *stored)
             drop_survey(consumer);
             consumer->nhints = 0;
         }
-        fresh = consumer->id == InvalidOid ? lcons(consumer, fresh) : lappend(fresh, consumer);
+        fresh = consumer->is_shared() ? lcons(consumer, fresh) : lappend(fresh, consumer);
     }
     for (auto *gone : pg::each<Consumer>(the_state.consumers))
         drop_consumer(gone);
@@ -142,17 +143,40 @@ bool is_listed(const List *queries, Oid view)
 }
 
 /// A tick that could not lock the matrel of a view which was being dropped has given it a row
-/// of its own.
-List *without_orphans(const List *stored, const List *queries)
+/// of its own. Who did so, or worker 0, removes it.
+void delete_orphans(const List *stored, const List *queries)
 {
-    List *rest = NIL;
-    for (auto *row : pg::each<spool::StoredProgress>(stored)) {
-        if (row->consumer == InvalidOid || is_listed(queries, row->consumer))
-            rest = lappend(rest, row);
-        else
+    for (auto *row : pg::each<spool::StoredProgress>(stored))
+        if (row->consumer >= FirstNormalObjectId && !is_listed(queries, row->consumer) &&
+            (the_state.number == 0 || find_consumer(row->consumer) != nullptr))
             spool::delete_progress(row->consumer);
-    }
-    return rest;
+}
+
+List *own_queries(const List *queries)
+{
+    List *own = NIL;
+    for (auto *query : pg::each<view::ContinuousQuery>(queries))
+        if (query->worker == the_state.number)
+            own = lappend(own, query);
+    return own;
+}
+
+List *own_rows(const List *stored, const List *queries)
+{
+    List *own = NIL;
+    for (auto *row : pg::each<spool::StoredProgress>(stored))
+        if (row->consumer == shared_id(the_state.number) || is_listed(queries, row->consumer))
+            own = lappend(own, row);
+    return own;
+}
+
+uint32 other_workers(const List *queries)
+{
+    uint32 others = 0;
+    for (auto *query : pg::each<view::ContinuousQuery>(queries))
+        if (query->worker != the_state.number && query->active && !query->failed)
+            others |= 1u << query->worker;
+    return others;
 }
 
 /// A lost view has no progress and takes no rows: to the worker it is not there.
@@ -174,6 +198,7 @@ FoldState &state()
 
 void init_state()
 {
+    the_state.number = spool::worker_number();
     the_state.context =
         AllocSetContextCreate(TopMemoryContext, "fold state", ALLOCSET_DEFAULT_SIZES);
     CacheRegisterRelcacheCallback(note_message, static_cast<Datum>(0));
@@ -181,6 +206,10 @@ void init_state()
 
 bool refresh_state()
 {
+    // Who changes the catalog sends its message before it raises the epoch: after the messages
+    // have been read, what we know is right as of the epoch read before them.
+    the_state.other_epoch = spool::assignment_epoch();
+    AcceptInvalidationMessages();
     if (the_state.valid)
         return true;
     query_catalog = view::catalog_relation("query");
@@ -188,20 +217,41 @@ bool refresh_state()
         return false;
     // Set first: a message that comes while we read makes us read again.
     the_state.valid = true;
+    the_state.placement_due = true;
     // With one snapshot for all: a view that is listed without its own row would be taken for
     // one of the shared consumer.
     Snapshot const snapshot = RegisterSnapshot(GetLatestSnapshot());
-    List *stored = spool::list_progress(snapshot);
-    List *const queries = without_lost(view::list_queries(snapshot));
+    const List *const stored = spool::list_progress(snapshot);
+    const List *const queries = without_lost(view::list_queries(snapshot));
     List *const truncations = view::list_truncations(snapshot);
     UnregisterSnapshot(snapshot);
-    stored = without_orphans(stored, queries);
+    delete_orphans(stored, queries);
+    the_state.other_workers = other_workers(queries);
+    const List *const own = own_queries(queries);
+    const List *const rows = own_rows(stored, own);
     pg::in_context(the_state.context, [&] {
-        refresh_consumers(stored);
-        refresh_views(queries);
+        refresh_consumers(rows);
+        refresh_views(own);
         refresh_truncations(truncations);
     });
     return true;
+}
+
+void add_shared_consumer(const spool::XidSet &live)
+{
+    spool::Progress progress;
+    progress.folded = live;
+    spool::add_progress(shared_id(the_state.number), progress);
+    CommandCounterIncrement();
+    the_state.valid = false;
+    (void) refresh_state();
+}
+
+const spool::Progress &known_progress(const spool::StoredProgress *stored)
+{
+    const Consumer *const consumer = find_consumer(stored->consumer);
+    return consumer != nullptr && consumer->version == stored->version ? consumer->progress
+                                                                       : stored->progress;
 }
 
 void forget_state()
@@ -218,9 +268,11 @@ Consumer *shared_consumer()
     auto *const first = the_state.consumers != NIL
                             ? static_cast<Consumer *>(linitial(the_state.consumers))
                             : nullptr;
-    if (first == nullptr || first->id != InvalidOid)
+    if (first == nullptr || !first->is_shared())
         ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-                        errmsg("pipelinedb.progress has no row for the shared consumer")));
+                        errmsg("pipelinedb.progress has no row for the shared consumer of fold "
+                               "worker %d",
+                               the_state.number)));
     return first;
 }
 

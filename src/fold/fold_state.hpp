@@ -11,6 +11,7 @@
 #include "fold/group_combine.hpp"
 #include "partial/general.hpp"
 #include "spool/progress.hpp"
+#include "spool/progress_store.hpp"
 #include "spool/reader.hpp"
 #include "view/catalog.hpp"
 #include "view/truncation.hpp"
@@ -86,7 +87,14 @@ struct BigHint {
 
 constexpr int kMaxBig = 64;
 
-/// A group of views with one progress: id 0 is shared by all that keep up, else it is a view.
+/// The id of the consumer that the views of a fold worker share.
+constexpr Oid shared_id(int worker)
+{
+    return static_cast<Oid>(worker);
+}
+
+/// A group of views with one progress: shared by all of this worker's views that keep up, else
+/// of one view.
 struct Consumer {
     Oid id;
     TransactionId version; ///< of the stored row
@@ -103,18 +111,24 @@ struct Consumer {
     TimestampTz alone_until; ///< it had bad rows a moment ago
     bool marked;             ///< this attempt is in pipelinedb.attempt
     bool survived;           ///< an attempt after the crash has ended
+
+    bool is_shared() const { return id < FirstNormalObjectId; }
 };
 
 struct FoldState {
     MemoryContext context; ///< of the lists; lives as long as the worker
-    List *consumers;       ///< Consumer *, the shared one first
+    int number;            ///< of this fold worker: only its views are listed
+    List *consumers;       ///< Consumer *, the shared one first, if there is one
     List *views;           ///< FoldedView *
+    uint32 other_workers;  ///< that have running views, bit n for number n ...
+    uint64 other_epoch;    ///< ... as of this spool::assignment_epoch()
     Oid blamed;            ///< the view that ended the former worker
     FoldedView *at_work;   ///< whose turn it is: it gets the blame for an ERROR
     uint64 layout_epoch;   ///< of the positions in surveys and hints
     bool valid;            ///< false: read the catalog before the next tick
     bool after_crash;      ///< attempts to fold are marked (attempts.hpp)
     bool one_by_one;       ///< ... and this is the third in a row
+    bool placement_due;    ///< who folds what has to be looked at (assignment.hpp)
 };
 
 FoldState &state();
@@ -133,7 +147,15 @@ bool refresh_state();
 /// Forget everything that an aborted transaction may have invented.
 void forget_state();
 
+/// Raises an ERROR if there is none.
 Consumer *shared_consumer();
+
+/// Gives a worker that has views its shared consumer, which begins at `live`: its views rejoin
+/// it from their own ones. Not for worker 0, whose is always there.
+void add_shared_consumer(const spool::XidSet &live);
+
+/// What is known of a stored row: this worker's own consumers can be ahead of it.
+const spool::Progress &known_progress(const spool::StoredProgress *stored);
 
 /// Replaces the consumer's progress in memory.
 void set_progress(Consumer *consumer, const spool::Progress &progress);

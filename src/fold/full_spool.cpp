@@ -2,6 +2,7 @@
 
 #include "fold/emptying.hpp"
 #include "fold/fold_state.hpp"
+#include "fold/holders.hpp"
 #include "pg/guard.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
@@ -30,12 +31,18 @@ namespace {
 constexpr int kWarningInterval = 60000; ///< ms
 constexpr int kMaxNamed = 5;            ///< views in a message
 
-/// Who could hold chunks: a view with a progress of its own, or all others together.
-struct Holder {
-    const spool::StoredProgress *stored;
-    const FoldedView *view; ///< nullptr: the shared consumer
-    bool holds;             ///< it lacks a chunk of the generation at hand
-    int64 rows;             ///< what it would lose
+/// A consumer that may lose its rows.
+struct Claim {
+    const Holder *holder;
+    bool holds; ///< it lacks a chunk of the generation at hand
+    int64 rows; ///< what it would lose
+
+    /// nullptr: the views of a shared consumer.
+    const FoldedView *view() const
+    {
+        return holder->is_shared() ? nullptr
+                                   : static_cast<const FoldedView *>(linitial(holder->views));
+    }
 };
 
 enum class Cause {
@@ -47,8 +54,7 @@ enum class Cause {
 
 /// Who claims which rows, as of one snapshot.
 struct Claims {
-    List *holders; ///< Holder *
-    List *shared;  ///< FoldedView *, those of the shared consumer
+    List *all; ///< Claim *
     Cause cause;
     Oid locked; ///< kTransactions: the spool table
 };
@@ -58,88 +64,26 @@ constinit TimestampTz last_warning = 0;
 /// Looking for the holders may read much; it gets a tenth of the worker's time at most.
 constinit TimestampTz next_search = 0;
 
-bool has_own_progress(const List *stored, Oid view)
-{
-    for (auto *row : pg::each<spool::StoredProgress>(stored))
-        if (row->consumer == view)
-            return true;
-    return false;
-}
-
-/// The views that take rows, as FoldedView * of which query and truncation are set.
-List *list_views(Snapshot snapshot)
-{
-    List *views = NIL;
-    List *const truncations = view::list_truncations(snapshot);
-    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries(snapshot))) {
-        if (query->lost)
-            continue;
-        auto *view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
-        view->query = *query;
-        for (auto *truncation : pg::each<view::Truncation>(truncations))
-            if (truncation->view == query->view)
-                view->truncation = truncation;
-        views = lappend(views, view);
-    }
-    return views;
-}
-
-const FoldedView *find_view(const List *views, Oid id)
-{
-    for (auto *view : pg::each<FoldedView>(views))
-        if (view->query.view == id)
-            return view;
-    return nullptr;
-}
-
 /// Read from the tables, in one snapshot: what another transaction does not see has not happened.
-void list_holders(Snapshot snapshot, Claims *claims)
+void list_claims(Snapshot snapshot, Claims *claims)
 {
     *claims = {};
-    List *const stored = spool::list_progress(snapshot);
-    List *const views = list_views(snapshot);
-    for (auto *view : pg::each<FoldedView>(views))
-        if (!has_own_progress(stored, view->query.view))
-            claims->shared = lappend(claims->shared, view);
-    for (auto *row : pg::each<spool::StoredProgress>(stored)) {
-        auto *holder = static_cast<Holder *>(palloc0(sizeof(Holder)));
-        holder->stored = row;
-        holder->view = find_view(views, row->consumer);
-        if (row->consumer == InvalidOid || holder->view != nullptr)
-            claims->holders = lappend(claims->holders, holder);
+    for (auto *holder : pg::each<const Holder>(list_holders(snapshot))) {
+        auto *claim = static_cast<Claim *>(palloc0(sizeof(Claim)));
+        claim->holder = holder;
+        claims->all = lappend(claims->all, claim);
     }
-}
-
-bool wants(const FoldedView *view, const spool::StoredChunk &chunk)
-{
-    return view->query.reads(chunk.stream) && view->counts(chunk.xid, chunk.seq);
-}
-
-bool lacks(const Claims &claims, const Holder &holder, const spool::StoredChunk &chunk)
-{
-    const spool::Progress &progress = holder.stored->progress;
-    if (progress.folded.contains(chunk.xid))
-        return false;
-    for (int i = 0; i < progress.nbig; i++)
-        if (progress.big[i].xid == chunk.xid && chunk.seq <= progress.big[i].seq)
-            return false;
-    if (holder.view != nullptr)
-        return wants(holder.view, chunk);
-    for (auto *view : pg::each<FoldedView>(claims.shared))
-        if (wants(view, chunk))
-            return true;
-    return false;
 }
 
 /// The scan of one generation: who lacks something there?
 spool::Visit visit_oldest(const spool::StoredChunk &chunk, void *arg)
 {
     auto *claims = static_cast<Claims *>(arg);
-    for (auto *holder : pg::each<Holder>(claims->holders)) {
-        if (holder->holds || !lacks(*claims, *holder, chunk))
+    for (auto *claim : pg::each<Claim>(claims->all)) {
+        if (claim->holds || !lacks(claim->holder, chunk))
             continue;
-        holder->holds = true;
-        claims->cause = holder->view == nullptr ? Cause::kFolding : Cause::kViews;
+        claim->holds = true;
+        claims->cause = claim->view() == nullptr ? Cause::kFolding : Cause::kViews;
         if (claims->cause == Cause::kFolding)
             return spool::Visit::kStop; // whoever else goes, the generation stays
     }
@@ -178,10 +122,10 @@ const char *names_of_holders(const Claims &claims)
     StringInfoData names;
     int count = 0;
     initStringInfo(&names);
-    for (auto *holder : pg::each<Holder>(claims.holders)) {
-        if (!holder->holds || holder->view == nullptr)
+    for (auto *claim : pg::each<Claim>(claims.all)) {
+        if (!claim->holds || claim->view() == nullptr)
             continue;
-        const char *const name = get_rel_name(holder->view->query.view);
+        const char *const name = get_rel_name(claim->view()->query.view);
         if (name == nullptr || ++count > kMaxNamed)
             continue;
         appendStringInfo(&names, "%s\"%s\"", count > 1 ? ", " : "", name);
@@ -274,28 +218,29 @@ void warn(uint64 bytes, const Claims &claims)
 spool::Visit visit_lost(const spool::StoredChunk &chunk, void *arg)
 {
     auto *claims = static_cast<Claims *>(arg);
-    for (auto *holder : pg::each<Holder>(claims->holders))
-        if (holder->holds && lacks(*claims, *holder, chunk))
-            holder->rows += chunk.nrows;
+    for (auto *claim : pg::each<Claim>(claims->all))
+        if (claim->holds && lacks(claim->holder, chunk))
+            claim->rows += chunk.nrows;
     return spool::Visit::kNext;
 }
 
 /// Who changes the view's state or its progress at this moment keeps it for now.
-bool lose(const Holder &holder)
+bool lose(const Claim &claim)
 {
-    Oid const view = holder.view->query.view;
-    if (!view::lock_query_at_once(view) || !spool::remove_progress(view, holder.stored->version))
+    Oid const view = claim.view()->query.view;
+    if (!view::lock_query_at_once(view) ||
+        !spool::remove_progress(view, claim.holder->stored->version))
         return false;
-    view::mark_lost(view, holder.rows);
+    view::mark_lost(view, claim.rows);
     const char *const name = get_rel_name(view);
-    const char *const stream = get_rel_name(holder.view->query.stream);
+    const char *const stream = get_rel_name(claim.view()->query.stream);
     ereport(
         WARNING,
         (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
          errmsg("continuous view \"%s\" is detached from stream \"%s\", since the spool is full",
                 name != nullptr ? name : "", stream != nullptr ? stream : ""),
          errdetail(UINT64_FORMAT " rows that waited for it are lost to it.",
-                   static_cast<uint64>(holder.rows)),
+                   static_cast<uint64>(claim.rows)),
          errhint("It takes no rows until SELECT pipelinedb.activate('%s').",
                  name != nullptr ? name : "")));
     return true;
@@ -306,8 +251,8 @@ int lose_holders(Snapshot snapshot, Claims *claims)
     int count = 0;
     spool::scan_spool(snapshot, {}, spool::kSpoolEnd, visit_lost, claims);
     pg::stop_point("lost_counted");
-    for (auto *holder : pg::each<Holder>(claims->holders))
-        if (holder->holds && holder->view != nullptr && lose(*holder))
+    for (auto *claim : pg::each<Claim>(claims->all))
+        if (claim->holds && claim->view() != nullptr && lose(*claim))
             count++;
     pg::stop_point("lost_marked");
     return count;
@@ -365,7 +310,7 @@ bool deal_with(uint64 bytes)
     int count = 0;
     bool const ran = run_transaction([&](Snapshot snapshot) {
         Claims claims;
-        list_holders(snapshot, &claims);
+        list_claims(snapshot, &claims);
         find_cause(snapshot, &claims);
         if (warns)
             warn(bytes, claims);

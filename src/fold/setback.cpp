@@ -91,7 +91,7 @@ void report_retry(const FoldedView *view, const ViewOutcome &outcome)
 
 bool must_leave(const FoldedView *view)
 {
-    return view->consumer->id == InvalidOid && (!view->runs() || view->troubled);
+    return view->consumer->is_shared() && (!view->runs() || view->troubled);
 }
 
 bool has_view_that_must_leave(const Consumer *consumer)

@@ -75,7 +75,7 @@ void invite_laggards(Collection *collection, const spool::XidSet &live)
     if (collection->consumers[0]->progress.nbig > 0 || collection->consumers[0]->survey != nullptr)
         return;
     for (auto *consumer : pg::each<Consumer>(state().consumers))
-        if (collection->nconsumers < kMaxConsumersPerTick && consumer->id != InvalidOid &&
+        if (collection->nconsumers < kMaxConsumersPerTick && !consumer->is_shared() &&
             can_come_along(consumer, live))
             collection->consumers[collection->nconsumers++] = consumer;
 }
@@ -91,7 +91,7 @@ void collect_for(Collection *collection, Consumer *consumer, Snapshot snapshot,
                  const spool::XidSet &live)
 {
     begin_collection(collection, consumer);
-    if (consumer->id == InvalidOid)
+    if (consumer->is_shared())
         invite_laggards(collection, live);
     if (collect(collection, snapshot, live))
         return;
@@ -115,7 +115,7 @@ void fold_one(Tick *tick, int i, FoldedView *view)
     }
     if (!view->runs())
         return;
-    bool const alone = tick->collection.consumers[0]->id != InvalidOid;
+    bool const alone = !tick->collection.consumers[0]->is_shared();
     ViewOutcome const outcome = view->endless
                                     ? ViewOutcome{ViewResult::kFailed, ERRCODE_QUERY_CANCELED,
                                                   "its query did not end when it was canceled", 0}
@@ -129,7 +129,7 @@ void fold_one(Tick *tick, int i, FoldedView *view)
         }
         return;
     }
-    if (view->consumer->id == InvalidOid) {
+    if (view->consumer->is_shared()) {
         detach(view);
         tick->catalog_changed = true;
     } else if (outcome.result == ViewResult::kSmaller) {
@@ -270,7 +270,8 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
     pg::stop_point("fold_after_snapshot");
     MemoryContextSwitchTo(context);
     spool::XidSet const live = spool::xid_set_of(GetActiveSnapshot(), context);
-    if (id == InvalidOid)
+    bool const is_shared = id == shared_id(state().number);
+    if (is_shared)
         remember_latest(live);
 
     // The server sends a transaction's messages before it releases its locks (xact.c:
@@ -279,16 +280,18 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
     if (!refresh_state())
         outcome->extension_is_gone = true;
     accuse_blamed_view();
+    if (is_shared && state().views != NIL && find_consumer(id) == nullptr)
+        add_shared_consumer(live);
     Consumer *consumer = outcome->extension_is_gone ? nullptr : find_consumer(id);
     if (consumer != nullptr && !is_behind(consumer, live)) {
-        if (id == InvalidOid)
+        if (is_shared)
             ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
                             errmsg("stored progress is ahead of this server's transactions")));
         consumer = nullptr; // in the next tick it is not
     }
     // Stopped or paused since the round began: nobody wants its chunks now, and a tick would pass
     // over them.
-    if (consumer != nullptr && id != InvalidOid && !has_running_view(consumer))
+    if (consumer != nullptr && !is_shared && !has_running_view(consumer))
         consumer = nullptr;
     auto *tick = static_cast<Tick *>(palloc0(sizeof(Tick)));
     if (consumer != nullptr) {

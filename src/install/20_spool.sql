@@ -16,7 +16,7 @@ CREATE TABLE pipelinedb.progress (
     big_seqs  int8[] NOT NULL DEFAULT '{}'
 ) USING heap WITH (fillfactor = 50);
 COMMENT ON TABLE pipelinedb.progress IS 'which transactions have been folded; changed only in the transaction that folds them';
-COMMENT ON COLUMN pipelinedb.progress.consumer IS '0 = shared by all views without a row of their own, else the view';
+COMMENT ON COLUMN pipelinedb.progress.consumer IS '0 to 15 = shared by the views of that fold worker that have no row of their own, else the view';
 COMMENT ON COLUMN pipelinedb.progress.folded IS 'a transaction is folded when it is visible in this snapshot';
 COMMENT ON COLUMN pipelinedb.progress.big_xids IS 'transactions that are being folded in pieces; listed as running in folded';
 COMMENT ON COLUMN pipelinedb.progress.big_seqs IS 'the last folded chunk of each of them';

@@ -7,6 +7,7 @@ CREATE TABLE pipelinedb.query (
     stream       oid NOT NULL,
     created_xid  xid8 NOT NULL,
     created_seq  int8 NOT NULL,
+    worker       int4 NOT NULL CHECK (worker BETWEEN 0 AND 15),
     active       bool NOT NULL DEFAULT true,
     sqlstate     text,
     message      text,
@@ -23,6 +24,7 @@ COMMENT ON COLUMN pipelinedb.query.matrel IS 'the table with one row per group';
 COMMENT ON COLUMN pipelinedb.query.stream IS 'the stream that the query reads';
 COMMENT ON COLUMN pipelinedb.query.created_xid IS 'the transaction that created the view';
 COMMENT ON COLUMN pipelinedb.query.created_seq IS 'of that transaction, chunks after this number count';
+COMMENT ON COLUMN pipelinedb.query.worker IS 'number of the fold worker that has it; changed by this worker, or by worker 0 in its absence';
 COMMENT ON COLUMN pipelinedb.query.active IS 'false after pipelinedb.deactivate()';
 COMMENT ON COLUMN pipelinedb.query.sqlstate IS 'the error that stopped the view, NULL while it folds';
 COMMENT ON COLUMN pipelinedb.query.message IS 'its message';

@@ -35,12 +35,14 @@ CREATE VIEW pipelinedb.views AS
            q.lost_until,
            q.lost_rows,
            COALESCE((SELECT pg_catalog.sum(r.rows) FROM pipelinedb.rejection r
-                      WHERE r.view OPERATOR(pg_catalog.=) q.view), 0)::pg_catalog.int8 AS rejected
+                      WHERE r.view OPERATOR(pg_catalog.=) q.view), 0)::pg_catalog.int8 AS rejected,
+           q.worker
       FROM pipelinedb.query q
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) q.view
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace;
 COMMENT ON VIEW pipelinedb.views IS 'continuous views and their state';
 COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate), failed, or lost (detached, since the spool was full)';
+COMMENT ON COLUMN pipelinedb.views.worker IS 'number of the fold worker that has it (pipelinedb.num_workers)';
 COMMENT ON COLUMN pipelinedb.views.query IS 'what the fold worker computes';
 COMMENT ON COLUMN pipelinedb.views.message IS 'the error that stopped it; only for its owner and pg_monitor';
 COMMENT ON COLUMN pipelinedb.views.lost_since IS 'when it was last detached from its stream: it takes no rows from then on';

@@ -18,6 +18,8 @@ extern "C" {
 #include "optimizer/pathnode.h"
 #include "parser/parse_agg.h"
 #include "parser/parse_node.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -256,6 +258,16 @@ inline void new_relation_file(Relation rel)
     RelationSetNewRelfilenumber(rel, rel->rd_rel->relpersistence);
 #else
     RelationSetNewRelfilenode(rel, rel->rd_rel->relpersistence);
+#endif
+}
+
+/// True if `transaction` runs in the process of `proc`.
+inline bool is_transaction_of(const VirtualTransactionId &transaction, const PGPROC &proc)
+{
+#if PG_VERSION_NUM >= 170000
+    return transaction.procNumber == proc.vxid.procNumber;
+#else
+    return transaction.backendId == proc.backendId;
 #endif
 }
 

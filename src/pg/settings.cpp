@@ -9,6 +9,8 @@ constinit int stream_insert_level = kSyncReceive;
 constinit bool read_own_writes = true;
 constinit int read_own_writes_timeout = 10000;
 constinit bool matrels_writable = false;
+constinit int num_workers = 1;
+constinit bool folding = true;
 constinit int fold_interval = 2;
 constinit int fold_batch = 16384;
 constinit int view_timeout = 30000;
@@ -63,6 +65,13 @@ void define_for_views()
 
 void define_for_fold_workers()
 {
+    DefineCustomIntVariable("pipelinedb.num_workers",
+                            "Sets the number of fold workers per database.",
+                            "Continuous views are spread over them; one view has one worker.",
+                            &num_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("pipelinedb.folding", "Folds rows into continuous views.",
+                             "When this is off no fold worker runs, and rows wait in the spool.",
+                             &folding, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("pipelinedb.fold_interval",
                             "Sets the time that a fold worker waits after it folded little.",
                             "A longer time needs fewer transactions, and views lag as much.",

@@ -17,6 +17,8 @@ extern int stream_insert_level;     ///< an InsertLevel
 extern bool read_own_writes;        ///< SELECT waits for this session's own committed writes
 extern int read_own_writes_timeout; ///< ms; how long such a SELECT waits at most
 extern bool matrels_writable;       ///< allow DML on the tables behind views
+extern int num_workers;             ///< fold workers per database
+extern bool folding;                ///< false: no fold worker runs
 extern int fold_interval;           ///< ms; pause after a tick that folded little
 extern int fold_batch;              ///< kB of chunks that one tick takes at most
 extern int view_timeout;            ///< ms; the longest turn of a view in a tick, 0 = no limit

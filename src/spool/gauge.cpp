@@ -141,7 +141,7 @@ const char *pretty(uint64 bytes)
 [[noreturn]] void reject(uint64 bytes)
 {
     // What it waits for may have ended without a message, say a transaction that rolled back.
-    wake_worker(MyDatabaseId);
+    wake_workers(MyDatabaseId, kFirstWorker, false);
     ereport(ERROR,
             (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
              errmsg("spool of database \"%s\" is full", get_database_name(MyDatabaseId)),
@@ -214,7 +214,8 @@ void check_room(Size bytes, bool is_first)
         if (age > kPatience)
             measure_instead_of_worker(gauge, measured_at, now);
         else if (looks && age > kLate)
-            wake_worker(MyDatabaseId); // a transaction that is open wakes nobody by its commit
+            wake_workers(MyDatabaseId, kFirstWorker,
+                         false); // a transaction that is open wakes nobody by its commit
         if (looks)
             written_since_look = 0;
     }

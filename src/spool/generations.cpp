@@ -60,16 +60,6 @@ Oid spool_table(int32 id)
     return view::catalog_relation(name);
 }
 
-Oid generation_catalog()
-{
-    Oid const relid = view::catalog_relation("generation");
-    if (!OidIsValid(relid))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("extension \"pipeline_ext\" is not installed in this database"),
-                        errhint("Run CREATE EXTENSION pipeline_ext.")));
-    return relid;
-}
-
 void read_current()
 {
     cache.catalog = generation_catalog();
@@ -90,6 +80,16 @@ int compare_ordinal(const ListCell *a, const ListCell *b)
 }
 
 } // namespace
+
+Oid generation_catalog()
+{
+    Oid const relid = view::catalog_relation("generation");
+    if (!OidIsValid(relid))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("extension \"pipeline_ext\" is not installed in this database"),
+                        errhint("Run CREATE EXTENSION pipeline_ext.")));
+    return relid;
+}
 
 List *list_generations()
 {

@@ -24,6 +24,9 @@ Relation open_generation_to_write();
 /// All generations, ascending by ordinal, as a List of Generation *; read fresh.
 List *list_generations();
 
+/// The catalog of generations; every change of it sends a relcache message.
+Oid generation_catalog();
+
 /// Makes another generation the current one: `id` of an empty one, or -1 to create a table.
 /// For the fold worker, in a transaction of its own.
 void rotate_to(int32 id);

@@ -5,6 +5,7 @@
 #include "pg/utility_hook.hpp"
 #include "spool/rendezvous.hpp"
 #include "spool/shared_state.hpp"
+#include "spool/stream_workers.hpp"
 #include "view/catalog.hpp"
 
 extern "C" {
@@ -24,6 +25,7 @@ constexpr int kMaxOwn = 16;
 /// is not known (COMMIT PREPARED), are waited for by a flush.
 struct OwnWrites {
     FullTransactionId xids[kMaxOwn];
+    Concerned concerned[kMaxOwn]; ///< who folds them
     int count;
     bool others;
 
@@ -55,9 +57,11 @@ WaitResult wait_for_own_writes(int timeout_ms, bool raise)
         if (timeout_ms >= 0)
             left = Max(0, timeout_ms - static_cast<int>(TimestampDifferenceMilliseconds(
                                            begin, GetCurrentTimestamp())));
+        int const last = own.count - 1;
         WaitResult const result =
-            own.others ? wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, left, raise)
-                       : wait_for_fold(WaitKind::kXid, own.xids[own.count - 1], left, raise);
+            own.others
+                ? wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, {}, left, raise)
+                : wait_for_fold(WaitKind::kXid, own.xids[last], own.concerned[last], left, raise);
         // A session does not wait for a view that somebody else blocks.
         if (result != WaitResult::kDone && result != WaitResult::kPartlyDone)
             return result;
@@ -81,6 +85,8 @@ void warn_of_unfolded(WaitResult result)
 
     if (result == WaitResult::kNoWorker) {
         ereport(WARNING, (errmsg("no fold worker runs in this database"), errdetail(kDetail)));
+    } else if (result == WaitResult::kHalted) {
+        ereport(WARNING, (errmsg("folding is turned off"), errdetail(kDetail)));
     } else if (ProcDiePending) {
         ereport(WARNING, (errcode(ERRCODE_ADMIN_SHUTDOWN),
                           errmsg("canceling the wait for continuous views and terminating "
@@ -133,6 +139,7 @@ void wait_to_read()
     ereport(WARNING,
             (errmsg("continuous views may not show all rows that this session wrote"),
              result == WaitResult::kNoWorker ? errdetail("No fold worker runs in this database.")
+             : result == WaitResult::kHalted ? errdetail("Folding is turned off.")
                                              : errdetail("They were not folded within %d ms.",
                                                          settings::read_own_writes_timeout)));
 }
@@ -256,12 +263,13 @@ void at_subtransaction(SubXactEvent event, SubTransactionId, SubTransactionId, v
 }
 
 /// COMMIT PREPARED fires no callback for the transaction that it commits (twophase.c,
-/// FinishPreparedTransaction), and does not say its xid.
-void finish_commit_prepared()
+/// FinishPreparedTransaction), and does not say its xid. If it created a view, its message has
+/// come.
+void finish_commit_prepared(uint64 catalog_changes)
 {
-    if (!is_preloaded() || !view::extension_installed())
-        return;
-    wake_worker(MyDatabaseId);
+    if (count_catalog_changes() != catalog_changes)
+        assignment_changed();
+    wake_workers(MyDatabaseId, all_folding_workers().workers, false);
     own.others = true;
     if (settings::stream_insert_level == settings::kSyncCommit)
         wait_as_sync_commit();
@@ -271,11 +279,14 @@ void handle_transaction_statement(pg::UtilityCall &call, pg::UtilityNext next)
 {
     TransactionStmtKind const kind =
         reinterpret_cast<TransactionStmt *>(call.statement->utilityStmt)->kind;
+    bool const commits_prepared = kind == TRANS_STMT_COMMIT_PREPARED && is_preloaded() &&
+                                  IsTransactionState() && view::extension_installed();
+    uint64 const catalog_changes = commits_prepared ? count_catalog_changes() : 0;
     next(call);
     if (kind == TRANS_STMT_BEGIN || kind == TRANS_STMT_START)
         wait_before_first_snapshot(call);
-    else if (kind == TRANS_STMT_COMMIT_PREPARED)
-        finish_commit_prepared();
+    else if (commits_prepared)
+        finish_commit_prepared(catalog_changes);
 }
 
 /// SET TRANSACTION ISOLATION LEVEL.
@@ -287,12 +298,14 @@ void handle_set(pg::UtilityCall &call, pg::UtilityNext next)
 
 } // namespace
 
-void own_write_committed(FullTransactionId xid)
+void own_write_committed(FullTransactionId xid, Concerned concerned)
 {
-    if (own.count < kMaxOwn)
-        own.xids[own.count++] = xid;
-    else
+    if (own.count < kMaxOwn) {
+        own.xids[own.count] = xid;
+        own.concerned[own.count++] = concerned;
+    } else {
         own.others = true;
+    }
     wait_after_commit = waits_at_commit();
 }
 

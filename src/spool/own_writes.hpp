@@ -6,7 +6,7 @@
 // a session without such a write pays one test per query.
 #pragma once
 
-#include "pg/postgres.hpp"
+#include "spool/rendezvous.hpp"
 
 namespace pipeline::spool {
 
@@ -15,6 +15,6 @@ namespace pipeline::spool {
 void install_own_writes();
 
 /// From the commit of a transaction that wrote to a stream. Allocates and raises nothing.
-void own_write_committed(FullTransactionId xid);
+void own_write_committed(FullTransactionId xid, Concerned concerned);
 
 } // namespace pipeline::spool

@@ -31,6 +31,7 @@ struct Reader {
     Mark marks[kMaxMarks]; ///< ascending in both members
     int nmarks;
     List *generations;
+    Oid catalog;                  ///< of the generations
     int64 measured_ordinal;       ///< generation of the newest mark ...
     BlockNumber measured_nblocks; ///< ... and its size then
     bool list_stale;              ///< a generation was created or rotated
@@ -48,7 +49,8 @@ void note_message(Datum, Oid relid)
     bool ours = relid == InvalidOid;
     for (auto *generation : pg::each<Generation>(reader.generations))
         ours |= generation->relid == relid;
-    reader.list_stale |= ours;
+    // Another worker has rotated: what it wrote is seen before what was written thereafter.
+    reader.list_stale |= ours || relid == reader.catalog;
     reader.marks_stale |= ours;
     reader.epoch += ours;
 }
@@ -64,6 +66,7 @@ void thin_out_marks()
 void read_generations()
 {
     reader.list_stale = false;
+    reader.catalog = generation_catalog();
     List *const read = list_generations();
     MemoryContext const old = MemoryContextSwitchTo(TopMemoryContext);
     List *fresh = NIL;

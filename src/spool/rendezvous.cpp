@@ -3,6 +3,7 @@
 #include "pg/settings.hpp"
 #include "spool/own_writes.hpp"
 #include "spool/shared_state.hpp"
+#include "spool/stream_workers.hpp"
 
 extern "C" {
 #include "catalog/pg_control.h"
@@ -25,7 +26,9 @@ constinit shmem_startup_hook_type previous_startup = nullptr;
 
 /// What this process does at the end of its transaction.
 struct AtCommit {
-    bool wake;
+    bool wake;                 ///< the catalog was changed
+    WorkerSet workers;         ///< who folds what was written or created ...
+    uint64 epoch;              ///< ... as of then
     FullTransactionId written; ///< invalid = this transaction wrote no chunk
     Oid new_database;
 };
@@ -83,8 +86,11 @@ void initialise(SharedState &state)
     pg_atomic_init_u32(&state.waiting, 0);
     for (int i = 0; i < state.num_slots; i++)
         pg_atomic_init_u64(&state.slots[i].wakes, 0);
+    pg_atomic_init_u32(&state.halts, 0);
+    pg_atomic_init_u64(&state.assignment, 1);
+    pg_atomic_init_u64(&state.roster, 1);
     for (int i = 0; i < state.num_cells; i++)
-        pg_atomic_init_u32(&state.cells[i].state, kCellIdle);
+        pg_atomic_init_u64(&state.cells[i].word, 0);
 }
 
 /// Runs again after a crash, with new shared memory (postmaster.c, PostmasterStateMachine).
@@ -100,15 +106,21 @@ extern "C" void pipeline_shmem_startup()
     LWLockRelease(AddinShmemInitLock);
 }
 
+/// If a view has changed its worker since this transaction asked the catalog, its new worker is
+/// among those that run (assignment_epoch(), rendezvous.hpp).
 void finish_commit()
 {
     bool const wrote = FullTransactionIdIsValid(at_commit.written);
-    if (at_commit.wake || wrote)
-        wake_worker(MyDatabaseId);
+    if (at_commit.wake)
+        assignment_changed();
+    if (at_commit.wake || wrote) {
+        bool const stale = at_commit.wake || at_commit.epoch != assignment_epoch();
+        wake_workers(MyDatabaseId, at_commit.workers | (stale ? kFirstWorker : 0), stale);
+    }
     if (OidIsValid(at_commit.new_database))
         request_worker(at_commit.new_database, 0);
     if (wrote && !am_fold_worker())
-        own_write_committed(at_commit.written);
+        own_write_committed(at_commit.written, {at_commit.workers, at_commit.epoch});
 }
 
 /// At XACT_EVENT_COMMIT the transaction is out of the ProcArray (xact.c, CommitTransaction),
@@ -177,18 +189,33 @@ void require_preload()
                      others ? now : "", others ? ", " : "")));
 }
 
-void note_write(FullTransactionId top_xid)
+uint64 assignment_epoch()
 {
+    pg_memory_barrier();
+    return pg_atomic_read_u64(&shared->assignment);
+}
+
+void assignment_changed()
+{
+    (void) pg_atomic_fetch_add_u64(&shared->assignment, 1);
+}
+
+void note_write(FullTransactionId top_xid, Oid stream)
+{
+    Concerned const concerned = workers_of_stream(stream);
+    at_commit.workers |= concerned.workers;
     if (FullTransactionIdIsValid(at_commit.written))
-        return;
+        return; // the oldest epoch counts
     // Before the commit: registering may fail, and after it nothing may.
     clear_cell_at_exit();
     at_commit.written = top_xid;
+    at_commit.epoch = concerned.epoch;
 }
 
-void wake_worker_at_commit()
+void wake_worker_at_commit(int number)
 {
     at_commit.wake = true;
+    at_commit.workers |= kFirstWorker | WorkerSet{1} << number;
 }
 
 void request_worker_at_commit(Oid db)

@@ -9,7 +9,19 @@
 
 #include "pg/postgres.hpp"
 
+extern "C" {
+#include "storage/lock.h"
+}
+
 namespace pipeline::spool {
+
+/// A database has up to so many fold workers, numbered from 0. Worker 0 also tends the spool and
+/// sees to the others.
+inline constexpr int kMaxWorkers = 16;
+
+/// Bit n stands for worker n.
+using WorkerSet = uint32;
+inline constexpr WorkerSet kFirstWorker = 1;
 
 /// From shmem_request_hook and shmem_startup_hook; both chain.
 void install_rendezvous();
@@ -21,17 +33,27 @@ void require_preload();
 
 // ---- writers -------------------------------------------------------------------------
 
-/// Called for each chunk of this transaction, after its top xid is assigned: at commit the
-/// fold worker is woken, and the session remembers the xid for the waits below.
-void note_write(FullTransactionId top_xid);
+/// Who folds what may have changed since a number was read, if this has another value now. It
+/// changes after the commit of such a change, and before a worker that takes a view over is
+/// woken: whoever commits a row and finds the value that he had when he asked the catalog has
+/// woken the right workers, or is seen by the tick of the one that was woken after the change.
+uint64 assignment_epoch();
 
-/// Wakes the fold worker of database `db`, or asks the launcher to start one. Async-signal
-/// rules do not apply; may be called after commit; raises nothing.
-void wake_worker(Oid db);
+/// To be called after the commit of such a change.
+void assignment_changed();
 
-/// The same at the commit of the current transaction, without having written (CREATE
-/// EXTENSION, CREATE VIEW, activate).
-void wake_worker_at_commit();
+/// Called for each statement of this transaction that writes to `stream`, after its top xid is
+/// assigned: at commit the fold workers that fold it are woken, and the session remembers the
+/// xid for the waits below.
+void note_write(FullTransactionId top_xid, Oid stream);
+
+/// Wakes `workers` of database `db`, or asks the launcher to start them; with `all`, the other
+/// running ones too. Async-signal rules do not apply; may be called after commit; raises nothing.
+void wake_workers(Oid db, WorkerSet workers, bool all);
+
+/// Wakes all of them at the commit of the current transaction, without having written (CREATE
+/// EXTENSION, CREATE VIEW, activate). Worker 0 and `number` are started, if they do not run.
+void wake_worker_at_commit(int number = 0);
 
 /// What a waiter waits for.
 enum class WaitKind : uint32 {
@@ -39,14 +61,23 @@ enum class WaitKind : uint32 {
     kFlush ///< everything that was committed when the wait began is folded
 };
 
-enum class WaitResult { kDone, kPartlyDone, kTimeout, kInterrupted, kNoWorker };
+enum class WaitResult { kDone, kPartlyDone, kTimeout, kInterrupted, kNoWorker, kHalted };
 
-/// Waits until the fold worker of this database answers. `timeout_ms` < 0: no limit.
+/// Which workers must answer, and when that was known. With `workers` = 0 or if the epoch is
+/// not the present one, worker 0 finds out.
+struct Concerned {
+    WorkerSet workers;
+    uint64 epoch;
+};
+
+/// Waits until the fold workers of this database answer. `timeout_ms` < 0: no limit.
 /// With `raise` (normal statements) interrupts are processed by CHECK_FOR_INTERRUPTS.
 /// Without it (after commit) QueryCancelPending and ProcDiePending are tested and nothing is
-/// raised: returns kInterrupted. kNoWorker: none came to life within 5 s (no slot, folding
-/// broken). Uses WaitLatch only and allocates nothing.
-WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, int timeout_ms, bool raise);
+/// raised: returns kInterrupted. kNoWorker: one that must answer did not come to life within
+/// 5 s (no slot, folding broken). kHalted: pipelinedb.folding is off. Uses WaitLatch only and
+/// allocates nothing.
+WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, Concerned concerned, int timeout_ms,
+                         bool raise);
 
 // ---- fold worker ---------------------------------------------------------------------
 
@@ -55,11 +86,18 @@ WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, int timeout_ms, b
 /// another, unless leave_worker() came first.
 bool attach_worker(int number);
 
+/// The number of this fold worker.
+int worker_number();
+
 /// Takes the session-level lock (database, number) of this worker, inside a transaction; false
 /// if another process holds it, or the extension is gone. A function of a view that calls
 /// pg_advisory_unlock_all() releases it, so each tick calls this first: when it is held, that
 /// is one look-up in the local lock table.
 bool hold_worker_lock();
+
+/// Takes the lock of another number to the end of the transaction, so that no such worker can
+/// fold meanwhile; false if there is one.
+bool lock_absent_worker(int number);
 
 /// How often this worker was woken. Its latch alone does not tell: the server's own waits
 /// (locks, buffers, pg_sleep) reset it in the middle of a tick.
@@ -75,18 +113,42 @@ void blame(Oid view);
 Oid take_blamed();
 
 /// The worker has nothing to do and is about to exit: frees its slot. If somebody woke it
-/// since it saw `wakes_seen`, the launcher will start another.
-void leave_worker(uint64 wakes_seen);
+/// since it saw `wakes_seen`, or if it ends because folding is off, the launcher will start
+/// another.
+void leave_worker(uint64 wakes_seen, bool halted);
 
 /// True while the launcher has no free process for another database: an idle worker should
 /// then return at once instead of after idle_exit. Its latch is set when this becomes true.
 bool slots_are_short();
 
+/// The workers of this database that run, and those for which no process was free.
+struct Roster {
+    WorkerSet running;
+    WorkerSet denied;
+};
+Roster roster();
+
+/// Another value than before: a worker has come, or could not come.
+uint64 roster_epoch();
+
+/// True if the virtual transaction is one of a fold worker of this database.
+bool is_of_fold_worker(const VirtualTransactionId &transaction);
+
 /// Before a tick takes its snapshot: requests that are there now may be answered after it.
 void note_requests();
 
+/// Worker 0, before answer_waiters(): requests that do not say who must answer get `others` to
+/// answer, too. That is right as of `epoch` (assignment_epoch()); if it is not the present one
+/// any more, nothing happens.
+void extend_requests(WorkerSet others, uint64 epoch);
+
+/// Views went from one worker to others, after assignment_changed(): who waits for the one
+/// waits for the others, too, or instead of it.
+void forward_requests(int from, WorkerSet to, bool instead);
+
 /// After a tick: `folded(kind, xid, arg)` says whether a request that was noted is satisfied;
-/// such waiters are woken. kFlush passes the next xid at the time of the request.
+/// such waiters are woken when everybody concerned has said so. kFlush passes the next xid at
+/// the time of the request.
 enum class Folded {
     kNo,
     kPartly, ///< but for views that have been set aside: blocked by somebody, or in trouble
@@ -95,7 +157,7 @@ enum class Folded {
 using FoldedTest = Folded (*)(WaitKind kind, FullTransactionId xid, void *arg);
 void answer_waiters(FoldedTest folded, void *arg);
 
-/// True while some request of this database is unanswered.
+/// True while some request waits for this worker's answer.
 bool has_waiters();
 
 // ---- launcher ------------------------------------------------------------------------
@@ -123,7 +185,7 @@ bool begin_start(Oid db, int number);
 
 enum class Wanted {
     kNo,      ///< it was idle
-    kStopped, ///< stop_workers() ended it
+    kStopped, ///< stop_workers() ended it, or folding was turned off
     kYes      ///< it died
 };
 
@@ -140,8 +202,15 @@ bool is_starting(Oid db, int number);
 /// The database is gone: the slot is freed, if no process has it.
 void drop_request(Oid db, int number);
 
+/// There is no process for worker `number` > 0: worker 0 shall take its views, and it is not
+/// asked for again within a minute.
+void deny_request(Oid db, int number);
+
 /// Tells idle workers whether processes are short.
 void set_slots_are_short(bool is_short);
+
+/// Tells those who wait for a fold whether pipelinedb.folding is off.
+void set_halted(bool halted);
 
 /// True once after a request found no free slot: the launcher has to look at all databases.
 bool take_scan_wanted();

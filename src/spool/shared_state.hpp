@@ -3,7 +3,7 @@
 //
 // Owns: the layout of the segment. Invariants: `lock` guards slots, holds and the launcher's
 // entry, and nothing is called under it but SetLatch and kill; a waiter cell is written by its
-// own process, but for asked -> noted -> done, which only the fold worker does, atomically.
+// own process, but for the bits of its word that fold workers change, atomically.
 #pragma once
 
 #include "pg/postgres.hpp"
@@ -13,12 +13,14 @@ extern "C" {
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 }
 
 namespace pipeline::spool {
 
 enum class SlotState : uint32 {
     kFree,
+    kDenied,    ///< no process was free for it; not requested again before denied_until
     kRequested, ///< somebody wants a worker; the launcher has to start it
     kStarting,  ///< registered with the postmaster, not here yet
     kRunning
@@ -34,13 +36,12 @@ struct WorkerSlot {
     /// How often it was woken. A latch alone is reset by the server's own waits.
     pg_atomic_uint64 wakes;
     Oid blamed; ///< view whose turn a former worker could end only by ending itself
+    TimestampTz denied_until;
 };
-
-enum CellState : uint32 { kCellIdle, kCellAsked, kCellNoted, kCellDone, kCellPartlyDone };
 
 /// One per backend, at its place in ProcGlobal->allProcs.
 struct WaiterCell {
-    pg_atomic_uint32 state; ///< a CellState
+    pg_atomic_uint64 word; ///< who has to answer, and who has (waits.cpp)
     Oid db;
     WaitKind kind;
     uint64 xid;  ///< kXid: the transaction; kFlush: the next xid when the wait began
@@ -52,8 +53,12 @@ struct SharedState {
     int launcher; ///< its procno, -1 = none
     bool scan_wanted;
     bool slots_are_short;
-    bool after_crash;         ///< the server did not end as it should before this start
-    pg_atomic_uint32 waiting; ///< number of cells that are not idle
+    bool after_crash;            ///< the server did not end as it should before this start
+    bool halted;                 ///< folding is off
+    pg_atomic_uint32 halts;      ///< how often it was turned off
+    pg_atomic_uint32 waiting;    ///< number of cells with a request
+    pg_atomic_uint64 assignment; ///< counts changes of who folds what, in any database
+    pg_atomic_uint64 roster;     ///< counts workers that came or could not come
     int num_slots;
     int num_cells;
     WaiterCell *cells;
@@ -81,8 +86,8 @@ inline void set_latch_of(int procno)
     SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
-/// True while a live worker of this database, any number, is attached.
-bool worker_lives(Oid db);
+/// True while all of `workers` of this database are attached.
+bool all_live(Oid db, WorkerSet workers);
 
 /// Registers, once per process, that its cell is cleared when the process ends.
 void clear_cell_at_exit();
@@ -92,6 +97,9 @@ void release_hold();
 
 /// Takes back this process's request, if it has one.
 void clear_cell();
+
+/// True if the process of this cell waits for a fold.
+bool has_request(WaiterCell &cell);
 
 /// True in a fold worker, which must not wait for itself.
 bool am_fold_worker();

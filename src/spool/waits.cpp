@@ -1,4 +1,6 @@
 #include "spool/rendezvous.hpp"
+
+#include "pg/settings.hpp"
 #include "spool/shared_state.hpp"
 
 extern "C" {
@@ -15,6 +17,39 @@ namespace {
 constexpr int kWakeAgainMs = 1000;
 constexpr int kNoWorkerMs = 5000;
 
+// A cell's word holds all of a request that changes, so that one compare-and-exchange decides.
+//   bits 0-15   who has to answer yet
+//   bits 16-31  which of them have noted the request before they took a snapshot
+//   bit 32      there is a request
+//   bit 33      worker 0 has to find out who else must answer
+//   bit 34      somebody left a blocked view out
+//   bits 40-63  serial number: the waiter may give up and ask anew at any time
+constexpr uint64 kActive = uint64{1} << 32;
+constexpr uint64 kAskAll = uint64{1} << 33;
+constexpr uint64 kPartly = uint64{1} << 34;
+constexpr uint64 kSerialUnit = uint64{1} << 40;
+constexpr uint64 kSerial = ~(kSerialUnit - 1);
+
+constexpr uint64 pending_bit(int number)
+{
+    return uint64{1} << number;
+}
+
+constexpr uint64 noted_bit(int number)
+{
+    return uint64{1} << (kMaxWorkers + number);
+}
+
+constexpr WorkerSet pending_of(uint64 word)
+{
+    return static_cast<WorkerSet>(word & ((uint64{1} << kMaxWorkers) - 1));
+}
+
+constexpr bool is_answered(uint64 word)
+{
+    return (word & kActive) != 0 && (word & kAskAll) == 0 && pending_of(word) == 0;
+}
+
 constinit bool exit_registered = false;
 
 extern "C" void pipeline_clear_cell(int, Datum)
@@ -24,7 +59,17 @@ extern "C" void pipeline_clear_cell(int, Datum)
 }
 
 /// The atomic exchange is a full barrier: the worker sees the request that belongs to it.
-void ask(WaitKind kind, FullTransactionId xid)
+void publish(WaiterCell &cell, uint64 request)
+{
+    clear_cell();
+    uint64 const serial = (pg_atomic_read_u64(&cell.word) & kSerial) + kSerialUnit;
+    (void) pg_atomic_fetch_add_u32(&shared->waiting, 1);
+    (void) pg_atomic_exchange_u64(&cell.word, serial | kActive | request);
+}
+
+/// A view that changes its worker after the request is seen takes the request along
+/// (forward_requests). If one has changed it before, the caller's knowledge is not enough.
+void ask(WaitKind kind, FullTransactionId xid, Concerned concerned)
 {
     clear_cell();
     WaiterCell &cell = my_cell();
@@ -32,8 +77,18 @@ void ask(WaitKind kind, FullTransactionId xid)
     cell.kind = kind;
     cell.xid =
         U64FromFullTransactionId(kind == WaitKind::kFlush ? ReadNextFullTransactionId() : xid);
-    (void) pg_atomic_fetch_add_u32(&shared->waiting, 1);
-    (void) pg_atomic_exchange_u32(&cell.state, kCellAsked);
+    if (concerned.workers != 0) {
+        publish(cell, concerned.workers);
+        if (assignment_epoch() == concerned.epoch)
+            return;
+    }
+    publish(cell, kAskAll | kFirstWorker);
+}
+
+/// Who has not answered yet.
+WorkerSet still_pending()
+{
+    return pending_of(pg_atomic_read_u64(&my_cell().word));
 }
 
 long ms_since(TimestampTz begin)
@@ -65,8 +120,9 @@ struct Watch {
         if (ms_since(woke) < kWakeAgainMs)
             return true;
         woke = GetCurrentTimestamp();
-        wake_worker(MyDatabaseId);
-        if (worker_lives(MyDatabaseId))
+        WorkerSet const pending = still_pending();
+        wake_workers(MyDatabaseId, pending, false);
+        if (all_live(MyDatabaseId, pending))
             lived = woke;
         return TimestampDifferenceMilliseconds(lived, woke) < kNoWorkerMs;
     }
@@ -75,11 +131,14 @@ struct Watch {
 WaitResult wait_for_answer(int timeout_ms, bool raise)
 {
     TimestampTz const now = GetCurrentTimestamp();
+    uint32 const halts = pg_atomic_read_u32(&shared->halts);
     Watch watch{now, now, now};
     for (;;) {
-        uint32 const state = pg_atomic_read_u32(&my_cell().state);
-        if (state == kCellDone || state == kCellPartlyDone)
-            return state == kCellDone ? WaitResult::kDone : WaitResult::kPartlyDone;
+        uint64 const word = pg_atomic_read_u64(&my_cell().word);
+        if (is_answered(word))
+            return (word & kPartly) == 0 ? WaitResult::kDone : WaitResult::kPartlyDone;
+        if (shared->halted && pg_atomic_read_u32(&shared->halts) != halts)
+            return WaitResult::kHalted;
         if (raise)
             CHECK_FOR_INTERRUPTS();
         else if (QueryCancelPending || ProcDiePending)
@@ -98,21 +157,36 @@ WaitResult wait_for_answer(int timeout_ms, bool raise)
     }
 }
 
-/// Calls `fn(cell)` for the requests of this database. The count spares the usual tick, for
-/// which nobody waits, the walk over all cells.
+/// Calls `fn(cell, word, procno)` for the requests of this database. The count spares the usual
+/// tick, for which nobody waits, the walk over all cells.
 template <typename Fn> void each_request(Fn &&fn)
 {
     if (pg_atomic_read_u32(&shared->waiting) == 0)
         return;
     for (int i = 0; i < shared->num_cells; i++) {
         WaiterCell &cell = shared->cells[i];
-        uint32 const state = pg_atomic_read_u32(&cell.state);
-        if (state != kCellAsked && state != kCellNoted)
+        uint64 const word = pg_atomic_read_u64(&cell.word);
+        if ((word & kActive) == 0)
             continue;
         pg_read_barrier();
         if (cell.db == MyDatabaseId)
-            fn(cell, state, i);
+            fn(cell, word, i);
     }
+}
+
+/// Replaces the word by `change(word)` as long as it is the request that `seen` belongs to;
+/// false if it is another one, or if `change` leaves it as it is. `*seen` is then what was found
+/// last, else the new word.
+template <typename Fn> bool change_word(WaiterCell &cell, uint64 *seen, Fn &&change)
+{
+    uint64 found = *seen;
+    do {
+        if ((found & (kSerial | kActive)) != (*seen & (kSerial | kActive)) ||
+            change(found) == found)
+            return false;
+        *seen = change(found);
+    } while (!pg_atomic_compare_exchange_u64(&cell.word, &found, *seen));
+    return true;
 }
 
 } // namespace
@@ -130,19 +204,29 @@ void clear_cell()
     if (shared == nullptr || MyProc == nullptr)
         return;
     WaiterCell &cell = my_cell();
-    if (pg_atomic_read_u32(&cell.state) == kCellIdle)
+    uint64 const word = pg_atomic_read_u64(&cell.word);
+    if ((word & kActive) == 0)
         return;
-    if (pg_atomic_exchange_u32(&cell.state, kCellIdle) != kCellIdle)
-        (void) pg_atomic_fetch_sub_u32(&shared->waiting, 1);
+    // Workers change the other bits, but only this process begins and ends a request.
+    (void) pg_atomic_exchange_u64(&cell.word, word & kSerial);
+    (void) pg_atomic_fetch_sub_u32(&shared->waiting, 1);
 }
 
-WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, int timeout_ms, bool raise)
+bool has_request(WaiterCell &cell)
+{
+    return (pg_atomic_read_u64(&cell.word) & kActive) != 0;
+}
+
+WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, Concerned concerned, int timeout_ms,
+                         bool raise)
 {
     if (shared == nullptr || am_fold_worker())
         return WaitResult::kNoWorker;
+    if (!settings::folding)
+        return WaitResult::kHalted;
     clear_cell_at_exit();
-    ask(kind, xid);
-    wake_worker(MyDatabaseId);
+    ask(kind, xid, concerned);
+    wake_workers(MyDatabaseId, still_pending(), false);
     WaitResult const result = wait_for_answer(timeout_ms, raise);
     clear_cell();
     return result;
@@ -150,39 +234,87 @@ WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, int timeout_ms, b
 
 // ---- fold worker ---------------------------------------------------------------------
 
-/// The state goes on only from what was seen: the waiter may have given up in between, and
-/// may even have asked anew.
 void note_requests()
 {
+    uint64 const mine = pending_bit(worker_number());
+    uint64 const noted = noted_bit(worker_number());
     pg_memory_barrier();
-    each_request([](WaiterCell &cell, uint32 state, int) {
-        uint32 expected = kCellAsked;
-        if (state == kCellAsked)
-            (void) pg_atomic_compare_exchange_u32(&cell.state, &expected, kCellNoted);
+    each_request([&](WaiterCell &cell, uint64 word, int) {
+        (void) change_word(
+            cell, &word, [&](uint64 found) { return (found & mine) != 0 ? found | noted : found; });
     });
     pg_memory_barrier();
 }
 
+void extend_requests(WorkerSet others, uint64 epoch)
+{
+    WorkerSet woken = 0;
+    each_request([&](WaiterCell &cell, uint64 word, int) {
+        if (assignment_epoch() != epoch)
+            return;
+        if (!change_word(cell, &word, [&](uint64 found) {
+                return (found & kAskAll) != 0 ? (found & ~kAskAll) | others : found;
+            }))
+            return;
+        // A view that was handed over before `others` were there has not taken this request
+        // along: look again.
+        if (assignment_epoch() != epoch)
+            (void) change_word(cell, &word, [](uint64 found) { return found | kAskAll; });
+        woken |= others;
+    });
+    if (woken != 0)
+        wake_workers(MyDatabaseId, woken, false);
+}
+
+/// The receivers answer anew, for a snapshot that they have yet to take, even if they have
+/// answered for their former views.
+void forward_requests(int from, WorkerSet to, bool instead)
+{
+    uint64 const receivers = to;
+    bool forwarded = false;
+    each_request([&](WaiterCell &cell, uint64 word, int procno) {
+        bool const changed = change_word(cell, &word, [&](uint64 found) {
+            if ((found & pending_bit(from)) == 0)
+                return found;
+            uint64 const kept = instead ? found & ~pending_bit(from) : found;
+            return (kept & ~(receivers << kMaxWorkers)) | receivers;
+        });
+        forwarded |= changed;
+        if (changed && is_answered(word))
+            set_latch_of(procno);
+    });
+    if (forwarded)
+        wake_workers(MyDatabaseId, to, false);
+}
+
 void answer_waiters(FoldedTest folded, void *arg)
 {
-    each_request([&](WaiterCell &cell, uint32 state, int procno) {
-        if (state != kCellNoted)
+    uint64 const mine = pending_bit(worker_number());
+    uint64 const noted = noted_bit(worker_number());
+    each_request([&](WaiterCell &cell, uint64 word, int procno) {
+        if ((word & mine) == 0 || (word & noted) == 0 ||
+            ((word & kAskAll) != 0 && worker_number() == 0))
             return;
         Folded const answer = folded(cell.kind, FullTransactionIdFromU64(cell.xid), arg);
         if (answer == Folded::kNo)
             return;
-        uint32 expected = kCellNoted;
-        uint32 const done = answer == Folded::kYes ? kCellDone : kCellPartlyDone;
-        if (pg_atomic_compare_exchange_u32(&cell.state, &expected, done))
+        // Not if a view came to this worker in between.
+        bool const changed = change_word(cell, &word, [&](uint64 found) {
+            if ((found & mine) == 0 || (found & noted) == 0)
+                return found;
+            return (found & ~mine) | (answer == Folded::kPartly ? kPartly : 0);
+        });
+        if (changed && is_answered(word))
             set_latch_of(procno);
     });
 }
 
 bool has_waiters()
 {
+    uint64 const mine = pending_bit(worker_number());
     bool found = false;
     pg_memory_barrier();
-    each_request([&](WaiterCell &, uint32, int) { found = true; });
+    each_request([&](WaiterCell &, uint64 word, int) { found |= (word & mine) != 0; });
     return found;
 }
 
@@ -201,7 +333,12 @@ Datum pipeline_flush(PG_FUNCTION_ARGS)
     if (RecoveryInProgress())
         ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
                         errmsg("cannot execute %s during recovery", "pipelinedb.flush()")));
-    WaitResult const result = wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, -1, true);
+    WaitResult const result =
+        wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, {}, -1, true);
+    if (result == WaitResult::kHalted)
+        ereport(WARNING, (errmsg("folding is turned off"),
+                          errdetail("Rows that were written are kept until it is turned on again."),
+                          errhint("Set pipelinedb.folding to on and reload the configuration.")));
     if (result == WaitResult::kNoWorker)
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
                         errmsg("no fold worker runs in this database"),

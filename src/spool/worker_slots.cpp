@@ -1,4 +1,6 @@
 #include "spool/rendezvous.hpp"
+
+#include "pg/compat.hpp"
 #include "spool/shared_state.hpp"
 
 extern "C" {
@@ -17,8 +19,12 @@ namespace {
 /// Locks stand for objects of the extension: below this, for other ones.
 constexpr uint16 kWorkerLockBase = 100;
 
+/// So long a worker for which no process was free is not asked for again.
+constexpr int kDeniedMs = 60000;
+
 /// This process's slot, if it is a fold worker.
 constinit WorkerSlot *my_slot = nullptr;
+constinit int my_number = 0;
 constinit LOCKTAG my_lock{};
 
 WorkerSlot *find_slot(Oid db, int number)
@@ -33,10 +39,19 @@ WorkerSlot *find_slot(Oid db, int number)
 
 WorkerSlot *find_free_slot()
 {
-    for (int i = 0; i < shared->num_slots; i++)
+    WorkerSlot *denied = nullptr;
+    for (int i = 0; i < shared->num_slots; i++) {
         if (shared->slots[i].state == SlotState::kFree)
             return &shared->slots[i];
-    return nullptr;
+        if (shared->slots[i].state == SlotState::kDenied)
+            denied = &shared->slots[i];
+    }
+    return denied;
+}
+
+bool is_denied(const WorkerSlot &slot)
+{
+    return slot.state == SlotState::kDenied && GetCurrentTimestamp() < slot.denied_until;
 }
 
 bool has_state(Oid db, int number, SlotState state)
@@ -77,9 +92,10 @@ void make_request(WorkerSlot *slot, Oid db, int number)
 WorkerSlot *find_or_request(Oid db, int number)
 {
     WorkerSlot *slot = find_slot(db, number);
-    if (slot != nullptr)
+    if (slot != nullptr && (slot->state != SlotState::kDenied || is_denied(*slot)))
         return slot;
-    slot = find_free_slot();
+    if (slot == nullptr)
+        slot = find_free_slot();
     if (slot != nullptr)
         make_request(slot, db, number);
     else
@@ -94,19 +110,28 @@ void wake_slot(WorkerSlot *slot)
     set_latch_of(slot->procno);
 }
 
-/// Wakes the running workers of `db`; false if there is no slot of it at all.
-bool wake_running(Oid db)
+/// Wakes the running ones among `workers` of `db`, or all of them; returns those of `workers`
+/// that have to be requested.
+WorkerSet wake_running(Oid db, WorkerSet workers, bool all)
 {
-    bool known = false;
     for (int i = 0; i < shared->num_slots; i++) {
         WorkerSlot &slot = shared->slots[i];
         if (slot.state == SlotState::kFree || slot.db != db)
             continue;
-        known = true;
-        if (slot.state == SlotState::kRunning)
+        WorkerSet const bit = WorkerSet{1} << slot.number;
+        if (slot.state == SlotState::kRunning && (all || (workers & bit) != 0))
             wake_slot(&slot);
+        if (slot.state != SlotState::kDenied)
+            workers &= ~bit;
     }
-    return known;
+    return workers;
+}
+
+/// Tells the other workers of the database that one has come, or cannot come.
+void roster_changed(Oid db)
+{
+    (void) pg_atomic_fetch_add_u64(&shared->roster, 1);
+    (void) wake_running(db, 0, true);
 }
 
 /// Runs before ShutdownPostgres aborts the open transaction (ipc.c calls the last registered
@@ -140,9 +165,14 @@ bool make_lock_tag()
     if (!OidIsValid(extension))
         return false;
     SET_LOCKTAG_OBJECT(my_lock, MyDatabaseId, ExtensionRelationId, extension,
-                       static_cast<uint16>(kWorkerLockBase + my_slot->number));
+                       static_cast<uint16>(kWorkerLockBase + my_number));
     my_lock.locktag_lockmethodid = USER_LOCKMETHOD;
     return true;
+}
+
+constexpr bool has_bit(WorkerSet workers, int number)
+{
+    return (workers >> number & 1) != 0;
 }
 
 /// Signals the workers of `db`; true if any is there or on its way.
@@ -172,43 +202,59 @@ bool am_fold_worker()
     return my_slot != nullptr;
 }
 
-void wake_worker(Oid db)
+/// For one that is denied, worker 0 stands in.
+void wake_workers(Oid db, WorkerSet workers, bool all)
 {
     if (shared == nullptr)
         return;
     LWLockAcquire(shared->lock, LW_SHARED);
-    bool const known = wake_running(db);
+    WorkerSet const missing = wake_running(db, workers, all);
     LWLockRelease(shared->lock);
-    if (known)
+    if (missing == 0)
         return;
-    request_worker(db, 0);
+    for (int number = 0; number < kMaxWorkers; number++)
+        if (has_bit(missing, number))
+            request_worker(db, number);
 }
 
 bool request_worker(Oid db, int number)
 {
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    WorkerSlot *const slot = find_or_request(db, number);
-    // It may have come between the two locks of wake_worker().
+    WorkerSlot *slot = find_or_request(db, number);
+    if (slot != nullptr && slot->state == SlotState::kDenied)
+        slot = find_or_request(db, 0);
+    // It may have come between the two locks of wake_workers().
     if (slot != nullptr && slot->state == SlotState::kRunning)
         wake_slot(slot);
     LWLockRelease(shared->lock);
     return slot != nullptr;
 }
 
-bool worker_lives(Oid db)
+Roster roster_of(Oid db)
 {
-    bool lives = false;
+    Roster roster{};
     LWLockAcquire(shared->lock, LW_SHARED);
-    for (int i = 0; i < shared->num_slots; i++)
-        lives |= shared->slots[i].state == SlotState::kRunning && shared->slots[i].db == db;
+    for (int i = 0; i < shared->num_slots; i++) {
+        const WorkerSlot &slot = shared->slots[i];
+        if (slot.state == SlotState::kRunning && slot.db == db)
+            roster.running |= WorkerSet{1} << slot.number;
+        else if (slot.db == db && is_denied(slot))
+            roster.denied |= WorkerSet{1} << slot.number;
+    }
     LWLockRelease(shared->lock);
-    return lives;
+    return roster;
+}
+
+bool all_live(Oid db, WorkerSet workers)
+{
+    return (workers & ~roster_of(db).running) == 0;
 }
 
 // ---- fold worker ---------------------------------------------------------------------
 
 bool attach_worker(int number)
 {
+    my_number = number;
     before_shmem_exit(pipeline_release_slot, 0);
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
     WorkerSlot *const slot = find_or_request(MyDatabaseId, number);
@@ -221,10 +267,39 @@ bool attach_worker(int number)
         slot->procno = my_procno();
         slot->stopped = false;
         my_slot = slot;
+        roster_changed(MyDatabaseId);
     }
     wake_launcher();
     LWLockRelease(shared->lock);
     return my_slot != nullptr;
+}
+
+int worker_number()
+{
+    return my_number;
+}
+
+Roster roster()
+{
+    return roster_of(MyDatabaseId);
+}
+
+uint64 roster_epoch()
+{
+    return pg_atomic_read_u64(&shared->roster);
+}
+
+bool is_of_fold_worker(const VirtualTransactionId &transaction)
+{
+    bool is = false;
+    LWLockAcquire(shared->lock, LW_SHARED);
+    for (int i = 0; i < shared->num_slots; i++) {
+        const WorkerSlot &slot = shared->slots[i];
+        if (slot.state == SlotState::kRunning && slot.db == MyDatabaseId)
+            is |= pg::is_transaction_of(transaction, ProcGlobal->allProcs[slot.procno]);
+    }
+    LWLockRelease(shared->lock);
+    return is;
 }
 
 /// Kept by the lock method of advisory locks: session-level locks of the other one are lost
@@ -238,6 +313,13 @@ bool hold_worker_lock()
     if (result == LOCKACQUIRE_ALREADY_HELD)
         LockRelease(&my_lock, ExclusiveLock, true);
     return result != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool lock_absent_worker(int number)
+{
+    LOCKTAG tag = my_lock;
+    tag.locktag_field4 = static_cast<uint16>(kWorkerLockBase + number);
+    return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 uint64 count_wakes()
@@ -257,12 +339,13 @@ Oid take_blamed()
     return view;
 }
 
-void leave_worker(uint64 wakes_seen)
+void leave_worker(uint64 wakes_seen, bool halted)
 {
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
     // Whoever wakes this worker holds the lock, shared.
     bool const woken = count_wakes() != wakes_seen;
-    my_slot->state = woken ? SlotState::kRequested : SlotState::kFree;
+    my_slot->state = woken || halted ? SlotState::kRequested : SlotState::kFree;
+    my_slot->stopped = halted;
     my_slot->pid = 0;
     my_slot->procno = -1;
     my_slot = nullptr;
@@ -350,6 +433,33 @@ void drop_request(Oid db, int number)
     if (slot != nullptr && slot->state != SlotState::kRunning)
         slot->state = SlotState::kFree;
     LWLockRelease(shared->lock);
+}
+
+void deny_request(Oid db, int number)
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    WorkerSlot *const slot = find_slot(db, number);
+    if (slot != nullptr && slot->state == SlotState::kRequested) {
+        slot->state = SlotState::kDenied;
+        slot->denied_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kDeniedMs);
+        roster_changed(db);
+        (void) find_or_request(db, 0);
+    }
+    LWLockRelease(shared->lock);
+}
+
+/// Whoever waits for a fold is woken.
+void set_halted(bool halted)
+{
+    if (shared->halted == halted)
+        return;
+    shared->halted = halted;
+    if (!halted)
+        return;
+    (void) pg_atomic_fetch_add_u32(&shared->halts, 1);
+    for (int i = 0; i < shared->num_cells; i++)
+        if (has_request(shared->cells[i]))
+            set_latch_of(i);
 }
 
 void set_slots_are_short(bool is_short)

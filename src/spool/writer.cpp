@@ -40,7 +40,7 @@ StatementWriter *begin_statement(Oid stream, MemoryContext context)
 /// by an earlier transaction of this backend could lie anywhere before.
 static void open_generation(StatementWriter *writer)
 {
-    note_write(GetTopFullTransactionId());
+    note_write(GetTopFullTransactionId(), writer->stream);
     writer->relation = open_generation_to_write();
     writer->generation = RelationGetRelid(writer->relation);
     BlockNumber const nblocks = RelationGetNumberOfBlocks(writer->relation);

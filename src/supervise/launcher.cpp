@@ -1,5 +1,6 @@
 #include "supervise/launcher.hpp"
 
+#include "pg/settings.hpp"
 #include "spool/rendezvous.hpp"
 #include "supervise/worker.hpp"
 
@@ -44,6 +45,7 @@ struct Launcher {
     TimestampTz short_since; ///< no process was free; 0 = all is well
     TimestampTz retry_at;    ///< ... and none is tried before; 0 = go ahead
     bool reported;           ///< ... and the log says so
+    bool denial_reported;    ///< the same for workers beside the first of a database
 };
 
 constinit Launcher launcher{};
@@ -204,17 +206,36 @@ void report_shortage(int waiting)
 
 /// Idle workers of other databases make room first. Only a shortage that they cannot end is
 /// worth a line in the log, one until it is over.
-void no_process_was_free(TimestampTz now)
+TimestampTz no_process_was_free(TimestampTz now)
 {
     spool::set_slots_are_short(true);
     if (launcher.short_since == 0)
         launcher.short_since = now;
     bool const lasting = TimestampDifferenceExceeds(launcher.short_since, now, kPatienceMs);
     launcher.retry_at = TimestampTzPlusMilliseconds(now, lasting ? kRetryMs : kPatienceMs);
-    if (!lasting || launcher.reported)
+    if (lasting && !launcher.reported) {
+        launcher.reported = true;
+        report_shortage(spool::list_requests(launcher.requests, launcher.size));
+    }
+    return launcher.retry_at;
+}
+
+/// The first worker of a database then folds all of its views. No other worker has to make room
+/// for a further one.
+void deny(Entry &entry)
+{
+    spool::deny_request(entry.db, entry.number);
+    entry.used = false;
+    if (launcher.denial_reported)
         return;
-    launcher.reported = true;
-    report_shortage(spool::list_requests(launcher.requests, launcher.size));
+    launcher.denial_reported = true;
+    ereport(LOG,
+            (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+             errmsg("no background process is free for fold worker %d of a database", entry.number),
+             errdetail("Its continuous views are folded by another one."),
+             errhint("Raise max_worker_processes (it is %d) and restart the server, or lower "
+                     "pipelinedb.num_workers (it is %d).",
+                     max_worker_processes, settings::num_workers)));
 }
 
 /// False when there was no free process.
@@ -241,8 +262,7 @@ TimestampTz serve_requests(TimestampTz now)
     int const count = spool::list_requests(launcher.requests, launcher.size);
     if (count == 0)
         return 0;
-    if (launcher.retry_at > now)
-        return launcher.retry_at;
+    bool const is_short = launcher.retry_at > now;
     int starting = count_starting();
     for (int i = 0; i < count && starting < kMaxStarting; i++) {
         const spool::StartRequest request = launcher.requests[i];
@@ -255,14 +275,18 @@ TimestampTz serve_requests(TimestampTz now)
                 look_again = entry->not_before;
             continue;
         }
-        if (!start(*entry, now)) {
-            no_process_was_free(now);
-            return launcher.retry_at;
-        }
-        if (entry->used)
-            starting++;
+        if (is_short && request.number == 0)
+            continue;
+        if (!is_short && start(*entry, now))
+            starting += entry->used;
+        else if (request.number > 0)
+            deny(*entry);
+        else
+            return no_process_was_free(now);
+        if (entry->used && request.number > 0)
+            launcher.denial_reported = false;
     }
-    return look_again;
+    return is_short ? launcher.retry_at : look_again;
 }
 
 void end_shortage()
@@ -301,6 +325,7 @@ void handle_signals()
         ConfigReloadPending = false;
         ProcessConfigFile(PGC_SIGHUP);
     }
+    spool::set_halted(!settings::folding);
 }
 
 void run_launcher()
@@ -319,7 +344,7 @@ void run_launcher()
         TimestampTz const now = GetCurrentTimestamp();
         reap(now);
         request_probes();
-        TimestampTz const look_again = serve_requests(now);
+        TimestampTz const look_again = settings::folding ? serve_requests(now) : 0;
         end_shortage();
         sleep_until(look_again);
     }

@@ -95,11 +95,11 @@ void run(Oid db, int number)
     if (!spool::attach_worker(number))
         proc_exit(0);
     // A wake-up from here on is seen by leave_worker().
-    uint64 wakes_seen = spool::count_wakes();
+    fold::WorkerEnd end{spool::count_wakes(), false};
     ResetLatch(MyLatch);
     if (has_work_here())
-        wakes_seen = fold::run_worker();
-    spool::leave_worker(wakes_seen);
+        end = fold::run_worker();
+    spool::leave_worker(end.wakes_seen, end.halted);
     proc_exit(0);
 }
 
@@ -115,7 +115,10 @@ BackgroundWorkerHandle *register_fold_worker(Oid db, int number)
     worker.bgw_notify_pid = MyProcPid;
     worker.bgw_main_arg = ObjectIdGetDatum(db);
     memcpy(worker.bgw_extra, &number, sizeof(number));
-    strlcpy(worker.bgw_name, "pipelinedb fold worker", sizeof(worker.bgw_name));
+    if (number == 0)
+        strlcpy(worker.bgw_name, "pipelinedb fold worker", sizeof(worker.bgw_name));
+    else
+        snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pipelinedb fold worker %d", number);
     strlcpy(worker.bgw_type, "pipelinedb fold worker", sizeof(worker.bgw_type));
     strlcpy(worker.bgw_library_name, "pipeline_ext", sizeof(worker.bgw_library_name));
     strlcpy(worker.bgw_function_name, "pipeline_fold_worker_main",

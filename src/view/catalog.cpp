@@ -36,6 +36,7 @@ enum Column : AttrNumber {
     kStream,
     kCreatedXid,
     kCreatedSeq,
+    kWorker,
     kActive,
     kSqlstate,
     kMessage,
@@ -91,6 +92,7 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
     query->stream = DatumGetObjectId(values[kStream - 1]);
     query->created_xid = FullTransactionIdFromU64(DatumGetUInt64(values[kCreatedXid - 1]));
     query->created_seq = DatumGetInt64(values[kCreatedSeq - 1]);
+    query->worker = DatumGetInt32(values[kWorker - 1]);
     query->active = DatumGetBool(values[kActive - 1]);
     query->failed = !nulls[kSqlstate - 1];
     query->lost = !nulls[kLostSince - 1] && nulls[kLostUntil - 1];
@@ -226,6 +228,7 @@ void insert_query(const ContinuousQuery &query)
         values[kStream - 1] = ObjectIdGetDatum(query.stream);
         values[kCreatedXid - 1] = UInt64GetDatum(U64FromFullTransactionId(query.created_xid));
         values[kCreatedSeq - 1] = Int64GetDatum(query.created_seq);
+        values[kWorker - 1] = Int32GetDatum(query.worker);
         values[kActive - 1] = BoolGetDatum(query.active);
         nulls[kSqlstate - 1] = nulls[kMessage - 1] = nulls[kFailedAt - 1] = true;
         nulls[kLostSince - 1] = nulls[kLostUntil - 1] = true;
@@ -339,6 +342,44 @@ void mark_found(Oid view, int64 created_seq)
     replace[kCreatedXid - 1] = replace[kCreatedSeq - 1] = replace[kActive - 1] = true;
     replace[kLostUntil - 1] = true;
     (void) update_row(view, values, nulls, replace);
+}
+
+uint32 workers_of_source(Oid source)
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return 0;
+    return pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
+        uint32 workers = 0;
+        ScanKeyData key;
+        ScanKeyInit(&key, kStream, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(source));
+        bool const all = source == InvalidOid;
+        auto const add = [&](HeapTuple tuple) {
+            bool isnull;
+            workers |=
+                1u << DatumGetInt32(heap_getattr(tuple, kWorker, RelationGetDescr(rel), &isnull));
+        };
+        SysScanDesc scan = systable_beginscan(rel, catalog_relation("query_stream_idx"), !all,
+                                              nullptr, all ? 0 : 1, all ? nullptr : &key);
+        while (HeapTuple const tuple = systable_getnext(scan))
+            add(tuple);
+        systable_endscan(scan);
+        if (workers == 0 && !all)
+            with_row(rel, "query_pkey", kView, source, add);
+        return workers;
+    });
+}
+
+bool set_worker(Oid view, int worker)
+{
+    if (!lock_query_at_once(view))
+        return false;
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    values[kWorker - 1] = Int32GetDatum(worker);
+    replace[kWorker - 1] = true;
+    return update_row(view, values, nulls, replace);
 }
 
 void announce_change()

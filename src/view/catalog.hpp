@@ -20,6 +20,7 @@ struct ContinuousQuery {
     Oid stream;
     FullTransactionId created_xid;
     int64 created_seq;
+    int worker; ///< number of the fold worker that has it
     bool active;
     bool failed;
     bool lost; ///< detached from its stream; has no progress
@@ -46,6 +47,14 @@ void insert_query(const ContinuousQuery &query);
 void delete_query(Oid view);
 /// Returns whether the state changed; activating clears a failure.
 bool set_active(Oid view, bool active);
+
+/// The fold workers that have a view of `source`, a stream or the view itself (InvalidOid: any
+/// view), bit n for number n.
+uint32 workers_of_source(Oid source);
+
+/// Gives the view to another fold worker, in the current transaction; false if it is gone or
+/// another transaction has changed its row: try again later.
+bool set_worker(Oid view, int worker);
 
 /// Makes every backend that listens for relcache messages on pipelinedb.query look again.
 void announce_change();

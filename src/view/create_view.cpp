@@ -172,6 +172,21 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     register_view(view, definition, matrel, stream);
 }
 
+/// Of the numbers below pipelinedb.num_workers the one with the fewest views; fold workers
+/// settle what two sessions choose at the same time (fold/assignment.cpp).
+int least_loaded_worker()
+{
+    int counts[spool::kMaxWorkers]{};
+    for (auto *query : pg::each<ContinuousQuery>(list_queries()))
+        counts[query->worker]++;
+    spool::WorkerSet const denied = spool::roster().denied;
+    int best = 0;
+    for (int number = 1; number < settings::num_workers; number++)
+        if (counts[number] < counts[best] && (denied >> number & 1) == 0)
+            best = number;
+    return best;
+}
+
 /// CREATE OR REPLACE VIEW of another query into a continuous view or its definition.
 void refuse_replacing_ours(const ViewStmt *statement)
 {
@@ -242,10 +257,11 @@ void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
     query.stream = stream;
     query.created_xid = own;
     query.created_seq = spool::last_chunk_seq();
+    query.worker = least_loaded_worker();
     query.active = true;
     insert_query(query);
     CommandCounterIncrement();
-    spool::wake_worker_at_commit();
+    spool::wake_worker_at_commit(query.worker);
 }
 
 void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)

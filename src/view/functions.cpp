@@ -62,7 +62,7 @@ bool change_state(text *name, bool active)
     Oid const view = own_continuous_view(name);
     bool const changed = (active && restart_lost(view)) || set_active(view, active);
     if (changed)
-        spool::wake_worker_at_commit();
+        spool::wake_worker_at_commit(find_query(view)->worker);
     return changed;
 }
 

@@ -163,7 +163,7 @@ void truncate_continuous_view(text *name)
     forget_rejected(query->view); // rows of before; a retry would bring them back
     store(query->view, spool::start_set());
     pg::stop_point("truncate_stored");
-    spool::wake_worker_at_commit();
+    spool::wake_worker_at_commit(query->worker);
 }
 
 } // namespace
