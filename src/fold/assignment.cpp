@@ -33,6 +33,7 @@ struct Placement {
 struct Seen {
     int num_workers;
     uint64 roster;
+    bool slots_short;
     bool others_called;
 };
 
@@ -48,9 +49,12 @@ constexpr bool has(WorkerSet workers, int number)
     return (workers >> number & 1) != 0;
 }
 
-/// The numbers that shall have views. Worker 0 is always among them.
+/// The numbers that shall have views. Worker 0 is always among them. A database without any
+/// worker comes before a further worker of this one.
 WorkerSet wanted_workers(const spool::Roster &roster)
 {
+    if (seen.slots_short)
+        return spool::kFirstWorker;
     WorkerSet const all = bit_of(settings::num_workers) - 1;
     return (all & ~roster.denied) | spool::kFirstWorker;
 }
@@ -282,7 +286,7 @@ PlacementOutcome look()
 bool placement_is_due()
 {
     return state().placement_due || seen.num_workers != settings::num_workers ||
-           seen.roster != spool::roster_epoch();
+           seen.roster != spool::roster_epoch() || seen.slots_short != spool::slots_are_short();
 }
 
 PlacementOutcome place_views()
@@ -290,6 +294,7 @@ PlacementOutcome place_views()
     state().placement_due = false;
     seen.num_workers = settings::num_workers;
     seen.roster = spool::roster_epoch();
+    seen.slots_short = spool::slots_are_short();
     MemoryContext const context =
         AllocSetContextCreate(TopMemoryContext, "placing views", ALLOCSET_DEFAULT_SIZES);
     PlacementOutcome const outcome = pg::in_context(context, [] { return look(); });

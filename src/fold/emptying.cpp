@@ -46,6 +46,10 @@ struct LastFailure {
 
 constinit LastFailure last_failure{};
 
+/// After other fold workers were waited for in vain: so long, in ms, they are not again.
+constexpr int kPauseAfterTimeout = 10000;
+constinit TimestampTz no_wait_before = 0;
+
 BlockNumber blocks_of(Oid relid)
 {
     Relation rel = table_open(relid, AccessShareLock);
@@ -170,19 +174,24 @@ XLogRecPtr end_of_wal()
 
 /// Other fold workers hold a lock on each generation nearly all the time while they have much to
 /// do; a try that does not wait may never find all of them between two ticks. They may be kept
-/// waiting for a moment; a writer may not, and who is in flight there for long is no worker.
+/// waiting for a moment, now and then; a writer may not.
 bool lock_behind_workers(Oid relid)
 {
     LOCKTAG tag;
+    TimestampTz const now = GetCurrentTimestamp();
+    if (now < no_wait_before)
+        return false;
     int count;
     SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
     const VirtualTransactionId *const holders = GetLockConflicts(&tag, AccessExclusiveLock, &count);
     for (int i = 0; i < count; i++)
         if (!spool::is_of_fold_worker(holders[i]))
             return false;
-    (void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+    no_wait_before = TimestampTzPlusMilliseconds(now, kPauseAfterTimeout);
+    (void) set_config_option("lock_timeout", "500ms", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
                              true, 0, false);
     LockRelationOid(relid, AccessExclusiveLock);
+    no_wait_before = 0; // it was worth it
     return true;
 }
 

@@ -1,5 +1,5 @@
-// The shared-memory segment behind rendezvous.hpp; only spool/rendezvous.cpp, spool/waits.cpp
-// and spool/worker_slots.cpp include it.
+// The shared-memory segment behind rendezvous.hpp; only rendezvous.cpp, waits.cpp, own_writes.cpp,
+// worker_slots.cpp and start_requests.cpp include it.
 //
 // Owns: the layout of the segment. Invariants: `lock` guards slots, holds and the launcher's
 // entry, and nothing is called under it but SetLatch and kill; a waiter cell is written by its
@@ -85,6 +85,23 @@ inline void set_latch_of(int procno)
 {
     SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
+
+// ---- to be called with the lock held ---------------------------------------------------
+
+WorkerSlot *find_slot(Oid db, int number);
+
+/// Returns the slot of (db, number), made a request if there was none; NULL if all are taken.
+WorkerSlot *find_or_request(Oid db, int number);
+
+/// True while some statement about the database keeps workers away.
+bool is_held(Oid db);
+
+void wake_launcher();
+
+/// Tells the other workers of the database that one has come, or cannot come.
+void roster_changed(Oid db);
+
+// ---- without it --------------------------------------------------------------------------
 
 /// True while all of `workers` of this database are attached.
 bool all_live(Oid db, WorkerSet workers);

@@ -11,31 +11,16 @@ extern "C" {
 #include "utils/wait_event.h"
 }
 
-#include <csignal>
-
 namespace pipeline::spool {
 namespace {
 
 /// Locks stand for objects of the extension: below this, for other ones.
 constexpr uint16 kWorkerLockBase = 100;
 
-/// So long a worker for which no process was free is not asked for again.
-constexpr int kDeniedMs = 60000;
-
 /// This process's slot, if it is a fold worker.
 constinit WorkerSlot *my_slot = nullptr;
 constinit int my_number = 0;
 constinit LOCKTAG my_lock{};
-
-WorkerSlot *find_slot(Oid db, int number)
-{
-    for (int i = 0; i < shared->num_slots; i++) {
-        WorkerSlot &slot = shared->slots[i];
-        if (slot.state != SlotState::kFree && slot.db == db && slot.number == number)
-            return &slot;
-    }
-    return nullptr;
-}
 
 WorkerSlot *find_free_slot()
 {
@@ -54,29 +39,6 @@ bool is_denied(const WorkerSlot &slot)
     return slot.state == SlotState::kDenied && GetCurrentTimestamp() < slot.denied_until;
 }
 
-bool has_state(Oid db, int number, SlotState state)
-{
-    LWLockAcquire(shared->lock, LW_SHARED);
-    const WorkerSlot *const slot = find_slot(db, number);
-    bool const has = slot != nullptr && slot->state == state;
-    LWLockRelease(shared->lock);
-    return has;
-}
-
-bool is_held(Oid db)
-{
-    for (int i = 0; i < shared->num_cells; i++)
-        if (shared->cells[i].held_db == db)
-            return true;
-    return false;
-}
-
-void wake_launcher()
-{
-    if (shared->launcher >= 0)
-        set_latch_of(shared->launcher);
-}
-
 void make_request(WorkerSlot *slot, Oid db, int number)
 {
     slot->db = db;
@@ -86,22 +48,6 @@ void make_request(WorkerSlot *slot, Oid db, int number)
     slot->procno = -1;
     slot->stopped = false;
     slot->blamed = InvalidOid;
-}
-
-/// Returns the slot of (db, number), made a request if there was none; NULL if all are taken.
-WorkerSlot *find_or_request(Oid db, int number)
-{
-    WorkerSlot *slot = find_slot(db, number);
-    if (slot != nullptr && (slot->state != SlotState::kDenied || is_denied(*slot)))
-        return slot;
-    if (slot == nullptr)
-        slot = find_free_slot();
-    if (slot != nullptr)
-        make_request(slot, db, number);
-    else
-        shared->scan_wanted = true;
-    wake_launcher();
-    return slot;
 }
 
 void wake_slot(WorkerSlot *slot)
@@ -127,13 +73,6 @@ WorkerSet wake_running(Oid db, WorkerSet workers, bool all)
     return workers;
 }
 
-/// Tells the other workers of the database that one has come, or cannot come.
-void roster_changed(Oid db)
-{
-    (void) pg_atomic_fetch_add_u64(&shared->roster, 1);
-    (void) wake_running(db, 0, true);
-}
-
 /// Runs before ShutdownPostgres aborts the open transaction (ipc.c calls the last registered
 /// first), but a process that is in proc_exit() commits nothing any more: whoever takes the
 /// slot now is alone. It leaves a request, so that the launcher starts another.
@@ -147,14 +86,6 @@ extern "C" void pipeline_release_slot(int, Datum)
     my_slot->procno = -1;
     my_slot = nullptr;
     wake_launcher();
-    LWLockRelease(shared->lock);
-}
-
-extern "C" void pipeline_release_launcher(int, Datum)
-{
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    if (shared->launcher == my_procno())
-        shared->launcher = -1;
     LWLockRelease(shared->lock);
 }
 
@@ -175,27 +106,56 @@ constexpr bool has_bit(WorkerSet workers, int number)
     return (workers >> number & 1) != 0;
 }
 
-/// Signals the workers of `db`; true if any is there or on its way.
-bool signal_workers(Oid db)
+} // namespace
+
+// ---- slots, under the lock -----------------------------------------------------------
+
+WorkerSlot *find_slot(Oid db, int number)
 {
-    bool any = false;
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
     for (int i = 0; i < shared->num_slots; i++) {
         WorkerSlot &slot = shared->slots[i];
-        if (slot.db != db ||
-            (slot.state != SlotState::kRunning && slot.state != SlotState::kStarting))
-            continue;
-        // Under the lock the process is still there: it takes the lock before it goes.
-        if (slot.state == SlotState::kRunning)
-            kill(slot.pid, SIGTERM);
-        slot.stopped = true;
-        any = true;
+        if (slot.state != SlotState::kFree && slot.db == db && slot.number == number)
+            return &slot;
     }
-    LWLockRelease(shared->lock);
-    return any;
+    return nullptr;
 }
 
-} // namespace
+bool is_held(Oid db)
+{
+    for (int i = 0; i < shared->num_cells; i++)
+        if (shared->cells[i].held_db == db)
+            return true;
+    return false;
+}
+
+void wake_launcher()
+{
+    if (shared->launcher >= 0)
+        set_latch_of(shared->launcher);
+}
+
+WorkerSlot *find_or_request(Oid db, int number)
+{
+    WorkerSlot *slot = find_slot(db, number);
+    if (slot != nullptr && (slot->state != SlotState::kDenied || is_denied(*slot)))
+        return slot;
+    if (slot == nullptr)
+        slot = find_free_slot();
+    if (slot != nullptr)
+        make_request(slot, db, number);
+    else
+        shared->scan_wanted = true;
+    wake_launcher();
+    return slot;
+}
+
+void roster_changed(Oid db)
+{
+    (void) pg_atomic_fetch_add_u64(&shared->roster, 1);
+    (void) wake_running(db, 0, true);
+}
+
+// ---- everybody -----------------------------------------------------------------------
 
 bool am_fold_worker()
 {
@@ -356,159 +316,6 @@ void leave_worker(uint64 wakes_seen, bool halted)
 bool slots_are_short()
 {
     return shared->slots_are_short;
-}
-
-// ---- launcher ------------------------------------------------------------------------
-
-void attach_launcher()
-{
-    before_shmem_exit(pipeline_release_launcher, 0);
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    shared->launcher = my_procno();
-    shared->slots_are_short = false;
-    for (int i = 0; i < shared->num_slots; i++)
-        if (shared->slots[i].state == SlotState::kStarting)
-            shared->slots[i].state = SlotState::kRequested;
-    LWLockRelease(shared->lock);
-}
-
-int max_workers()
-{
-    return shared->num_slots;
-}
-
-int list_requests(StartRequest *requests, int max)
-{
-    int count = 0;
-    LWLockAcquire(shared->lock, LW_SHARED);
-    for (int i = 0; i < shared->num_slots && count < max; i++) {
-        const WorkerSlot &slot = shared->slots[i];
-        if (slot.state == SlotState::kRequested && !is_held(slot.db))
-            requests[count++] = {slot.db, slot.number};
-    }
-    LWLockRelease(shared->lock);
-    return count;
-}
-
-bool begin_start(Oid db, int number)
-{
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    WorkerSlot *const slot = find_slot(db, number);
-    bool const begins = slot != nullptr && slot->state == SlotState::kRequested && !is_held(db);
-    if (begins)
-        slot->state = SlotState::kStarting;
-    LWLockRelease(shared->lock);
-    return begins;
-}
-
-Wanted still_wanted(Oid db, int number)
-{
-    Wanted wanted = Wanted::kNo;
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    WorkerSlot *const slot = find_slot(db, number);
-    if (slot != nullptr && slot->state == SlotState::kStarting)
-        slot->state = SlotState::kRequested;
-    if (slot != nullptr && slot->state == SlotState::kRequested) {
-        wanted = slot->stopped ? Wanted::kStopped : Wanted::kYes;
-        slot->stopped = false;
-    }
-    LWLockRelease(shared->lock);
-    return wanted;
-}
-
-bool is_requested(Oid db, int number)
-{
-    return has_state(db, number, SlotState::kRequested);
-}
-
-bool is_starting(Oid db, int number)
-{
-    return has_state(db, number, SlotState::kStarting);
-}
-
-void drop_request(Oid db, int number)
-{
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    WorkerSlot *const slot = find_slot(db, number);
-    if (slot != nullptr && slot->state != SlotState::kRunning)
-        slot->state = SlotState::kFree;
-    LWLockRelease(shared->lock);
-}
-
-void deny_request(Oid db, int number)
-{
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    WorkerSlot *const slot = find_slot(db, number);
-    if (slot != nullptr && slot->state == SlotState::kRequested) {
-        slot->state = SlotState::kDenied;
-        slot->denied_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kDeniedMs);
-        roster_changed(db);
-        (void) find_or_request(db, 0);
-    }
-    LWLockRelease(shared->lock);
-}
-
-/// Whoever waits for a fold is woken.
-void set_halted(bool halted)
-{
-    if (shared->halted == halted)
-        return;
-    shared->halted = halted;
-    if (!halted)
-        return;
-    (void) pg_atomic_fetch_add_u32(&shared->halts, 1);
-    for (int i = 0; i < shared->num_cells; i++)
-        if (has_request(shared->cells[i]))
-            set_latch_of(i);
-}
-
-void set_slots_are_short(bool is_short)
-{
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    bool const news = is_short && !shared->slots_are_short;
-    shared->slots_are_short = is_short;
-    for (int i = 0; news && i < shared->num_slots; i++)
-        if (shared->slots[i].state == SlotState::kRunning)
-            set_latch_of(shared->slots[i].procno);
-    LWLockRelease(shared->lock);
-}
-
-bool take_scan_wanted()
-{
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    bool const wanted = shared->scan_wanted;
-    shared->scan_wanted = false;
-    LWLockRelease(shared->lock);
-    return wanted;
-}
-
-// ---- statements about databases ------------------------------------------------------
-
-void stop_workers(Oid db, int timeout_ms)
-{
-    clear_cell_at_exit();
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    my_cell().held_db = db;
-    LWLockRelease(shared->lock);
-
-    TimestampTz const begin = GetCurrentTimestamp();
-    while (signal_workers(db) &&
-           !TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), timeout_ms)) {
-        (void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20,
-                         PG_WAIT_EXTENSION);
-        ResetLatch(MyLatch);
-        CHECK_FOR_INTERRUPTS();
-    }
-}
-
-void release_hold()
-{
-    if (shared == nullptr || MyProc == nullptr || !OidIsValid(my_cell().held_db))
-        return;
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    my_cell().held_db = InvalidOid;
-    wake_launcher();
-    LWLockRelease(shared->lock);
 }
 
 } // namespace pipeline::spool

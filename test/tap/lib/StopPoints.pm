@@ -19,14 +19,15 @@ sub set_conf {
     $node->safe_psql('postgres', "$sql SELECT pg_reload_conf()");
 }
 
-# The names in the sources, so that a new one is tested without being listed here.
+# The names in the sources, so that a new one is tested without being listed here. A single fold
+# worker does not come to those of views that change their worker (270_workers.pl).
 sub all_stop_points {
     my $source = $ENV{PIPELINE_SOURCE} // "$FindBin::RealBin/../..";
     my %names;
     for my $file (glob "$source/src/*/*.cpp") {
         $names{$_} = 1 for slurp_file($file) =~ /stop_point\("(\w+)"\)/g;
     }
-    return sort keys %names;
+    return sort grep { !/^views_handed_over/ } keys %names;
 }
 
 # Everything committed so far is in the views: 't', or what went wrong.
