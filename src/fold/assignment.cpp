@@ -27,6 +27,7 @@ struct Placement {
     Oid view;
     int from;
     int to;
+    bool lost; ///< it has no progress
 };
 
 /// What the last look was based on.
@@ -95,7 +96,7 @@ int make_plan(const List *queries, WorkerSet wanted, Placement *plan)
         while (counts[to] >= quotas[to])
             to++; // a number with more than its quota only gives
         counts[to]++;
-        plan[moves++] = {query->view, query->worker, to};
+        plan[moves++] = {query->view, query->worker, to, query->lost};
     }
     return moves;
 }
@@ -131,7 +132,7 @@ void move_view(Look *look, const Placement &move)
         look->again = true; // somebody drops or pauses it
         return;
     }
-    if (find_row(look->stored, move.view) == nullptr) {
+    if (!move.lost && find_row(look->stored, move.view) == nullptr) {
         const spool::StoredProgress *const shared = find_row(look->stored, shared_id(move.from));
         if (shared == nullptr)
             ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),

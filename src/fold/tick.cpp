@@ -192,7 +192,13 @@ void store_progress(Tick *tick)
         spool::replace_progress(consumer->id, consumer->version, progress_after(collection, 0));
     for (int i = 1; i < collection.nconsumers; i++)
         if (tick->rejoined[i]) {
-            spool::delete_progress(collection.consumers[i]->id);
+            const Consumer *const laggard = collection.consumers[i];
+            // Worker 0 may have taken its row in the same moment, since the spool is full.
+            if (!spool::remove_progress(laggard->id, laggard->version))
+                ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                                errmsg("progress of consumer %u was changed by somebody else",
+                                       laggard->id)));
+            spool::delete_attempt(laggard->id);
             tick->catalog_changed = true;
         }
     tick->stored = true;
