@@ -37,7 +37,10 @@ void stop_view(Consumer *consumer)
 
 void mark(Consumer *consumer)
 {
-    int const before = spool::read_attempt(consumer->id);
+    spool::Attempt const former = spool::read_attempt(consumer->id);
+    // Of the same start: the worker was ended, but nothing crashed.
+    bool const crashed = former.started != spool::server_started();
+    int const before = crashed ? former.number : former.number - 1;
     if (consumer->is_shared() && before >= kSecond) {
         suspect_all(consumer);
         consumer->marked = true;
@@ -45,7 +48,7 @@ void mark(Consumer *consumer)
         stop_view(consumer);
     } else {
         bool const last = state().one_by_one || before >= kSecond;
-        spool::write_attempt(consumer->id, last ? kThird : kSecond);
+        spool::write_attempt(consumer->id, {last ? kThird : kSecond, spool::server_started()});
         // Commits of this worker are asynchronous otherwise.
         ForceSyncCommit();
         consumer->marked = true;

@@ -38,11 +38,14 @@ COMMENT ON COLUMN pipelinedb.rejection.rows IS 'rows rejected, or with a minus p
 -- Empty while the server ends as it should.
 CREATE TABLE pipelinedb.attempt (
     consumer oid PRIMARY KEY,
-    number   int4 NOT NULL
+    number   int4 NOT NULL,
+    started  timestamptz NOT NULL
 );
 COMMENT ON TABLE pipelinedb.attempt IS 'after a crash: which attempt to fold is under way, in a row';
 COMMENT ON COLUMN pipelinedb.attempt.consumer IS 'as in pipelinedb.progress';
 COMMENT ON COLUMN pipelinedb.attempt.number IS 'at the third one views are folded one by one; who crashes the server then is stopped';
+
+COMMENT ON COLUMN pipelinedb.attempt.started IS 'when the processes of the server had started: within one start there was no crash';
 
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.rejected
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();

@@ -138,29 +138,32 @@ void delete_progress(Oid consumer)
     delete_attempt(consumer);
 }
 
-int read_attempt(Oid consumer)
+Attempt read_attempt(Oid consumer)
 {
-    int number = 0;
+    Attempt attempt{};
     pg::with_relation(view::catalog_relation("attempt"), AccessShareLock, [&](Relation rel) {
         ScanKeyData key;
         ScanKeyInit(&key, kConsumer, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(consumer));
         SysScanDesc scan =
             systable_beginscan(rel, view::catalog_relation("attempt_pkey"), true, nullptr, 1, &key);
+        TupleDesc const columns = RelationGetDescr(rel);
         bool isnull;
         if (HeapTuple const tuple = systable_getnext(scan); HeapTupleIsValid(tuple))
-            number = DatumGetInt32(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+            attempt = {DatumGetInt32(heap_getattr(tuple, 2, columns, &isnull)),
+                       DatumGetTimestampTz(heap_getattr(tuple, 3, columns, &isnull))};
         systable_endscan(scan);
     });
-    return number;
+    return attempt;
 }
 
-void write_attempt(Oid consumer, int number)
+void write_attempt(Oid consumer, const Attempt &attempt)
 {
     delete_attempt(consumer);
     CommandCounterIncrement(); // the key is unique
     pg::with_relation(view::catalog_relation("attempt"), RowExclusiveLock, [&](Relation rel) {
-        Datum values[] = {ObjectIdGetDatum(consumer), Int32GetDatum(number)};
-        bool nulls[] = {false, false};
+        Datum values[] = {ObjectIdGetDatum(consumer), Int32GetDatum(attempt.number),
+                          TimestampTzGetDatum(attempt.started)};
+        bool nulls[] = {false, false, false};
         CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
     });
 }

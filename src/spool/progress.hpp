@@ -44,10 +44,14 @@ void insert_start_progress(Oid view);
 /// Removes what is stored of a consumer that is gone, if it is there.
 void delete_progress(Oid consumer);
 
-/// pipelinedb.attempt: after a crash, which attempt to fold for this consumer is under way; 0 =
-/// none (fold/attempts.hpp).
-int read_attempt(Oid consumer);
-void write_attempt(Oid consumer, int number);
+/// pipelinedb.attempt: after a crash, which attempt to fold for this consumer is under way
+/// (fold/attempts.hpp).
+struct Attempt {
+    int number;          ///< 0 = none
+    TimestampTz started; ///< of the server's processes (server_started())
+};
+Attempt read_attempt(Oid consumer);
+void write_attempt(Oid consumer, const Attempt &attempt);
 void delete_attempt(Oid consumer);
 
 } // namespace pipeline::spool

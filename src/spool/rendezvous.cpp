@@ -80,6 +80,7 @@ void initialise(SharedState &state)
     state.lock = &GetNamedLWLockTranche(kName)->lock;
     state.launcher = -1;
     state.after_crash = was_crash();
+    state.started = GetCurrentTimestamp();
     state.num_slots = slot_count();
     state.num_cells = MaxBackends;
     state.cells = reinterpret_cast<WaiterCell *>(reinterpret_cast<char *>(&state) + slots_size());
@@ -168,6 +169,11 @@ void install_rendezvous()
 bool started_after_crash()
 {
     return shared->after_crash;
+}
+
+TimestampTz server_started()
+{
+    return shared->started;
 }
 
 bool is_preloaded()

@@ -106,6 +106,9 @@ uint64 count_wakes();
 /// True if the server, or one of its processes, crashed before this start.
 bool started_after_crash();
 
+/// When its processes were started, the first time or after the crash of one of them.
+TimestampTz server_started();
+
 /// Leaves word to the next worker that this one ends because of `view`. Async-signal-safe.
 void blame(Oid view);
 

@@ -54,6 +54,7 @@ struct SharedState {
     bool scan_wanted;
     bool slots_are_short;
     bool after_crash;            ///< the server did not end as it should before this start
+    TimestampTz started;         ///< this start
     bool halted;                 ///< folding is off
     pg_atomic_uint32 halts;      ///< how often it was turned off
     pg_atomic_uint32 waiting;    ///< number of cells with a request

@@ -370,8 +370,9 @@ is(sql('SELECT n, s, b FROM widths'), '3|900005|3000100', 'given back, they are 
 # A view with bad rows stays alone for a moment: it has a tick of its own after the shared one.
 sub step { # to the next time that a worker comes to the point
     my ($holder, $point) = @_;
-    $holder->query_safe("SELECT pg_advisory_unlock(1346981957, hashtext('$point'))");
-    $holder->query_safe("SELECT pg_advisory_lock(1346981957, hashtext('$point'))");
+    # In one statement: the lock is asked for before the worker that gets it lets it go.
+    $holder->query_safe("SELECT pg_advisory_unlock(1346981957, hashtext('$point')),
+        pg_advisory_lock(1346981957, hashtext('$point'))");
     return held_at($node, $point);
 }
 sql(q{CREATE FOREIGN TABLE q (v text) SERVER pipelinedb;
