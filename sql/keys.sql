@@ -131,6 +131,18 @@ SELECT name, state, message FROM pipelinedb.views WHERE schema = 'keys' AND stat
 SELECT * FROM rolled WHERE a IS NULL OR a = 1 ORDER BY gca, a, c;
 SELECT a, count(*), length(b) FROM plain JOIN one_text USING (b) WHERE length(b) > 3000 GROUP BY a, b ORDER BY 1, 2;
 
+-- equal hashes are still two groups, in one tick and in several
+CREATE VIEW colliding AS SELECT b, a, count(*) FROM ks WHERE a IN (13362, 41950) GROUP BY b, a;
+SELECT pg_get_indexdef('colliding_mrel_key'::regclass);
+INSERT INTO ks (a, b) VALUES (13362, 'same'), (13362, NULL);
+SELECT pipelinedb.flush();
+INSERT INTO ks (a, b) VALUES (41950, 'same'), (41950, NULL), (41950, 'same');
+SELECT pipelinedb.flush();
+INSERT INTO ks (a, b) VALUES (13362, 'same'), (41950, 'same'), (13362, NULL);
+SELECT pipelinedb.flush();
+SELECT * FROM colliding ORDER BY b, a;
+SELECT count(DISTINCT pipelinedb.hash_group(b, a)), count(*) FROM colliding;
+
 -- readers look a key up by an index, with a generic plan too
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT * FROM one_text WHERE b = 'b1';
