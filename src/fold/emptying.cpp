@@ -238,8 +238,8 @@ bool empty_generation(const spool::Generation &generation, bool is_current)
     return true;
 }
 
-/// What keeps failing (an event trigger of a user that refuses DDL, say) is tried again every
-/// second, but logged once a minute.
+/// What keeps failing (an event trigger that is always enabled and refuses DDL, say) is tried again
+/// every second, but logged once a minute.
 bool is_news(const char *message)
 {
     TimestampTz const now = GetCurrentTimestamp();

@@ -12,7 +12,7 @@ CREATE TABLE pipelinedb.rejected (
     detail   text,
     "row"    jsonb,
     chunk    bytea NOT NULL
-);
+) USING heap;
 CREATE INDEX rejected_view_idx ON pipelinedb.rejected (view, id);
 COMMENT ON TABLE pipelinedb.rejected IS 'rows that raised an error; read pipelinedb.errors instead';
 COMMENT ON COLUMN pipelinedb.rejected.id IS 'ascending in the order of rejection';
@@ -29,7 +29,7 @@ COMMENT ON COLUMN pipelinedb.rejected.chunk IS 'the row as it was spooled; pipel
 CREATE TABLE pipelinedb.rejection (
     view oid NOT NULL,
     rows int8 NOT NULL
-);
+) USING heap;
 CREATE INDEX rejection_view_idx ON pipelinedb.rejection (view);
 COMMENT ON TABLE pipelinedb.rejection IS 'how many rows were rejected, less those put back; the sum per view counts';
 COMMENT ON COLUMN pipelinedb.rejection.view IS 'a continuous view';
@@ -40,7 +40,7 @@ CREATE TABLE pipelinedb.attempt (
     consumer oid PRIMARY KEY,
     number   int4 NOT NULL,
     started  timestamptz NOT NULL
-);
+) USING heap;
 COMMENT ON TABLE pipelinedb.attempt IS 'after a crash: which attempt to fold is under way, in a row';
 COMMENT ON COLUMN pipelinedb.attempt.consumer IS 'as in pipelinedb.progress';
 COMMENT ON COLUMN pipelinedb.attempt.number IS 'at the third one views are folded one by one; who crashes the server then is stopped';

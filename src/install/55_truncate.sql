@@ -6,7 +6,7 @@ CREATE TABLE pipelinedb.truncation (
     seen  pg_snapshot NOT NULL,
     xid   xid8 NOT NULL,
     seq   int8 NOT NULL
-);
+) USING heap;
 COMMENT ON TABLE pipelinedb.truncation IS 'the last truncation of each continuous view that was ever truncated';
 COMMENT ON COLUMN pipelinedb.truncation.view IS 'the view that users read';
 COMMENT ON COLUMN pipelinedb.truncation.seen IS 'a transaction that is visible in this snapshot does not count any more';

@@ -146,10 +146,12 @@ $also{'another role, errors end the session'} = sub {
     is($node->safe_psql('odd', "SELECT n FROM public.v WHERE k = 7777"), 1, 'the others go on');
     is(fold_worker_pid($node, 'odd'), $worker, 'in the same process');
 };
-# A user's event trigger that refuses tables: the current spool table grows instead of a new one.
+# A user's event trigger that refuses tables does not refuse ours. One that is always enabled does:
+# then the current spool table grows.
 $also{'event triggers'} = sub {
     set_server($node, 'pipelinedb.spool_generation_size' => '1MB');
     my $from = -s $node->logfile;
+    my $refused = qr/could not rotate the spool: no tables here/;
     $node->safe_psql('odd', "CREATE OR REPLACE FUNCTION public.told() RETURNS event_trigger LANGUAGE plpgsql
         AS \$\$ BEGIN IF tg_tag = 'CREATE TABLE' THEN RAISE 'no tables here'; END IF; END \$\$;
         SELECT pipelinedb.deactivate('public.total')");
@@ -160,14 +162,20 @@ $also{'event triggers'} = sub {
     };
     ok(defined wait_until(sub {
         $write->();
-        return slurp_file($node->logfile, $from) =~ /could not rotate the spool: no tables here/;
-    }, 60), 'a spool table cannot be created');
+        return $node->safe_psql('odd', 'SELECT count(*) FROM pipelinedb.generation') > 2;
+    }, 60), 'a third spool table is created');
+    unlike(slurp_file($node->logfile, $from), $refused, 'at once');
+    $node->safe_psql('odd', 'ALTER EVENT TRIGGER told ENABLE ALWAYS');
+    ok(defined wait_until(sub {
+        $write->();
+        return slurp_file($node->logfile, $from) =~ $refused;
+    }, 60), 'another one is not');
     my $failed_at = time;
     $write->() while time < $failed_at + 2; # the worker tries again every second
     $node->safe_psql('odd', "SELECT pipelinedb.activate('public.total')");
     is($node->safe_psql('odd', 'SELECT pipelinedb.flush()'), 't', 'nothing stands still');
     is($node->safe_psql('odd', 'SELECT n FROM public.total'), 10006 + 1 + $rows, 'or is lost');
-    is(() = slurp_file($node->logfile, $from) =~ /could not rotate the spool/g, 1, 'the log has one line of it');
+    is(() = slurp_file($node->logfile, $from) =~ /$refused/g, 1, 'the log has one line of it');
     set_server($node, 'pipelinedb.spool_generation_size' => '64MB');
 };
 
