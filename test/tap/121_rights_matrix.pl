@@ -96,6 +96,7 @@ my @matrix = (
     [ 'add a column',            $owner,     'ALTER FOREIGN TABLE alice.s ADD COLUMN z int' ],
     [ 'comment',                 $owner,     "COMMENT ON VIEW alice.v IS 'x'" ],
     [ 'make an index',           $owner,     'CREATE INDEX ON alice.v_mrel (count)' ],
+    [ 'make an index on the view', $owner,   'CREATE INDEX ON alice.v (count)' ],
     [ 'add a constraint',        $owner,     'ALTER TABLE alice.v_mrel ADD CHECK (count > 0)' ],
     [ 'pause',                   $owner,     "SELECT pipelinedb.deactivate('alice.v')" ],
     [ 'activate',                $owner,     "SELECT pipelinedb.activate('alice.paused')" ],
@@ -238,6 +239,23 @@ refused('gina', $owners, 'and holds at once');
 allowed('alice', 'ALTER VIEW alice.of_owner RESET (security_invoker)', 'and be reset');
 allowed('gina', $owners, 'which holds, too', 'gina|2|2');
 allowed('alice', 'DROP FOREIGN TABLE alice.r CASCADE', 'it goes');
+
+# ---- joined tables -----------------------------------------------------------------------------
+
+allowed('alice', <<'SQL', 'a view over a joined table, also in a subquery that readers evaluate');
+CREATE TABLE alice.names (k text, name text);
+INSERT INTO alice.names VALUES ('x', 'the x'), ('y', 'the y');
+CREATE VIEW alice.named AS SELECT name, count(*), count(*) * (SELECT count(*) FROM alice.names) AS of_all
+    FROM alice.s JOIN alice.names USING (k) GROUP BY name;
+GRANT SELECT ON alice.named TO gina;
+INSERT INTO alice.s VALUES ('x', 1), ('z', 1);
+SQL
+wait_folded($node);
+allowed('gina', 'SELECT name, count, of_all FROM alice.named', 'a reader needs no right to them', 'the x|1|2');
+refused('gina', 'SELECT * FROM alice.names', 'and has none');
+refused('gina', 'CREATE VIEW gina.named AS SELECT name, count(*) FROM alice.s JOIN alice.names USING (k) GROUP BY name',
+    'nor may a view be made over them');
+allowed('alice', 'DROP VIEW alice.named', 'it goes');
 
 # ---- default privileges ------------------------------------------------------------------------
 

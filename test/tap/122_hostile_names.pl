@@ -199,7 +199,7 @@ sprung('nothing of mallory\'s was called');
 $node->safe_psql('postgres', 'CREATE EXTENSION pipeline_ext; GRANT USAGE ON FOREIGN SERVER pipelinedb TO mallory');
 my $says = sub { my ($what) = @_; return "LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN
     RAISE LOG 'RUNS: $what as %, restricted %', current_user, (SELECT count(*) FROM pg_class WHERE relname = 'x') = 0; RETURN true; END \$\$" };
-is(as('mallory', <<"SQL"), "t\n2", 'functions in an index, its condition, a constraint, a domain, a policy, statistics');
+is(as('mallory', <<"SQL"), "t\n2\ndivision by zero|1", 'functions in an index, its condition, a constraint, a domain, a policy, statistics, a cast for messages');
 CREATE SCHEMA mallory;
 GRANT USAGE ON SCHEMA mallory TO PUBLIC;
 CREATE FUNCTION mallory.in_index(text) RETURNS bool ${\$says->('index')};
@@ -218,13 +218,24 @@ ALTER TABLE mallory.v_mrel ADD CHECK (mallory.in_check(k));
 CREATE STATISTICS mallory.st ON (mallory.in_statistics(k)) FROM mallory.v_mrel;
 ALTER TABLE mallory.v_mrel ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON mallory.v_mrel USING (mallory.in_policy(k));
+CREATE TYPE mallory.e AS ENUM ('x');
+CREATE FUNCTION mallory.as_json(mallory.e) RETURNS json LANGUAGE plpgsql AS \$\$ BEGIN
+    PERFORM mallory.in_cast(\$1::text); PERFORM set_config('work_mem', '999MB', false);
+    BEGIN SET ROLE postgres; RAISE LOG 'RUNS: free'; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+    RETURN '1'; END \$\$;
+CREATE FUNCTION mallory.in_cast(text) RETURNS bool ${\$says->('cast')};
+CREATE CAST (mallory.e AS json) WITH FUNCTION mallory.as_json(mallory.e);
+CREATE FOREIGN TABLE mallory.bad (e mallory.e, n int) SERVER pipelinedb;
+CREATE VIEW mallory.rejects AS SELECT 1 / n AS k, count(*) FROM mallory.bad GROUP BY 1;
+INSERT INTO mallory.bad VALUES ('x', 0), ('x', 1);
 INSERT INTO mallory.s VALUES ('a'), ('b');
 SELECT pipelinedb.flush();
 SELECT sum(count) FROM mallory.v;
+SELECT message, "row" -> 'e' FROM pipelinedb.errors;
 SQL
 is(as('bob', "INSERT INTO mallory.s VALUES ('c'); SELECT pipelinedb.flush()"), 't', 'somebody else writes');
 $node->safe_psql('postgres', 'ANALYZE mallory.v_mrel; REINDEX TABLE mallory.v_mrel; VACUUM FULL mallory.v_mrel');
-is(noted('RUNS') =~ s/, restricted t//gr, join("\n", map { "$_ as mallory" } qw(check condition domain index statistics)),
+is(noted('RUNS') =~ s/, restricted t//gr, join("\n", map { "$_ as mallory" } qw(cast check condition domain index statistics)),
     'each runs as the owner of the table, whoever writes or maintains');
 
 # ---- what a function may not do in the fold --------------------------------------------------------
