@@ -207,7 +207,8 @@ create_streams(2, 500);
 my $files = open_files($worker);
 my $among = tick_ms('s1', '0, 0');
 diag(sprintf 'CPU of a tick for one row: %.3f ms with 1 stream, %.3f with 500', $alone, $among);
-cmp_ok($among, '<', 2 * $alone + 0.02, 'a row in one stream costs as much with 500 streams');
+# A look at each view in memory is less than half a microsecond, one into a catalog is more.
+cmp_ok($among - $alone, '<', 500 * 0.0005 + $alone, 'a row in one stream costs as much with 500 streams');
 $session->query_safe(join '', map { "INSERT INTO s$_ SELECT i % 3, $_ FROM generate_series(1, 30) i;\n" } 1 .. 500);
 $session->query_safe(join '', 'BEGIN;', map({ "INSERT INTO s$_ VALUES (7, 7);\n" } 1 .. 500), 'COMMIT');
 wait_folded($node);
@@ -219,7 +220,8 @@ $session->query_safe(join '', map { "DROP FOREIGN TABLE s$_ CASCADE;\n" } 1 .. 5
 
 # ---- create and drop, again and again ----------------------------------------------------------
 
-# One cycle in five ways: folded or not, dropped by the stream, the view, the schema, rolled back.
+# One cycle in seven ways: folded or not, dropped by the stream, the view, the schema, rolled back,
+# with a bad row, truncated.
 my $cycle = 0;
 sub cycles {
     my ($count) = @_;
@@ -229,8 +231,12 @@ sub cycles {
         'DROP VIEW c.v; SELECT pipelinedb.flush(); DROP SCHEMA c CASCADE',
         "SELECT pipelinedb.deactivate('c.v'); INSERT INTO c.s VALUES (2, 2); DROP SCHEMA c CASCADE",
         'BEGIN; CREATE VIEW c.w AS SELECT count(*) FROM c.s; INSERT INTO c.s VALUES (3, 3); ROLLBACK;
-         SELECT pipelinedb.flush(); DROP SCHEMA c CASCADE');
-    $session->query_safe(join '', map { "CREATE SCHEMA c; CREATE FOREIGN TABLE c.s (k int, x int) SERVER pipelinedb;
+         SELECT pipelinedb.flush(); DROP SCHEMA c CASCADE',
+        "CREATE VIEW c.w AS SELECT 1 / x AS k, count(*) FROM c.s GROUP BY 1; INSERT INTO c.s VALUES (4, 0), (5, 1);
+         SELECT pipelinedb.flush(), pipelinedb.truncate_continuous_view('c.v'); DROP SCHEMA c CASCADE",
+        "SELECT pipelinedb.truncate_continuous_view('c.v'); INSERT INTO c.s VALUES (6, 6); SELECT pipelinedb.flush();
+         DROP SCHEMA c CASCADE");
+    $session->query_safe(join '', map { "SET client_min_messages = error; CREATE SCHEMA c; CREATE FOREIGN TABLE c.s (k int, x int) SERVER pipelinedb;
         CREATE VIEW c.v AS SELECT k, count(*), avg(x) FROM c.s GROUP BY k;
         INSERT INTO c.s VALUES (1, 1); $ways[$cycle++ % @ways];\n" } 1 .. $count);
     wait_folded($node);
@@ -239,11 +245,12 @@ sub cycles {
 my @kept = qw(pg_class pg_attribute pg_type pg_depend pg_shdepend pg_rewrite pg_trigger pg_index
     pg_attrdef pg_foreign_table pg_namespace pg_description pg_init_privs);
 sub what_is_left {
-    $node->safe_psql('postgres', join '', map { "VACUUM $_;\n" } split /\n/, $node->safe_psql('postgres',
-        "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pipelinedb'::regnamespace AND relkind = 'r'"));
+    my @own = split /\n/, $node->safe_psql('postgres',
+        "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pipelinedb'::regnamespace AND relkind = 'r' ORDER BY 1");
+    $node->safe_psql('postgres', join '', map { "VACUUM $_;\n" } @own);
     $node->safe_psql('postgres', 'CHECKPOINT'); # files of dropped tables go with it
     return join '', map { "$_: " . $node->safe_psql('postgres', "SELECT count(*) FROM $_") . "\n" }
-        @kept, 'pipelinedb.query', 'pipelinedb.progress', "pg_locks WHERE pid = $worker AND locktype <> 'virtualxid'";
+        @kept, grep({ !/spool/ } @own), "pg_locks WHERE pid = $worker AND locktype <> 'virtualxid'";
 }
 # Files of no relation.
 sub orphans {
