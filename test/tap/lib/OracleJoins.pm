@@ -127,6 +127,12 @@ our @join_queries = (
     [ scalar_on => 'SELECT s.g, count(label) AS l FROM SOURCE s LEFT JOIN note ON note.k = s.k AND s.n > (SELECT avg(rate) FROM dim WHERE grp = note.k % 5) GROUP BY s.g' ],
     [ scalar_read => 'SELECT s.k, count(*), (SELECT name FROM dim WHERE id = s.k) AS name, avg(n) > (SELECT avg(rate) FROM dim WHERE id < avg(s.n)) AS above, (SELECT max(label) FROM note) AS top FROM SOURCE s GROUP BY s.k' ],
     [ scalar_both => 'SELECT (SELECT grp FROM dim WHERE id = s.k) AS grp, sum(n) + (SELECT sum(rate) FROM dim) AS plus, CASE WHEN count(*) > 5 THEN (SELECT count(*) FROM note) END AS notes FROM SOURCE s GROUP BY 1' ],
+
+    # other shapes of groups
+    [ append => 'SELECT s.id, name, n * rate AS w, (SELECT count(*) FROM note WHERE note.k = s.k) AS notes FROM SOURCE s LEFT JOIN dim ON dim.id = s.k WHERE s.k NOT IN (SELECT grp FROM dim)' ],
+    [ distinct => 'SELECT DISTINCT name, label FROM SOURCE s JOIN dim ON dim.id = s.k LEFT JOIN note USING (k)' ],
+    [ cube => 'SELECT name, s.g, GROUPING(name, s.g) AS level, count(*), sum(rate) FROM SOURCE s LEFT JOIN dim ON dim.id = s.k GROUP BY CUBE (name, s.g)' ],
+    [ rollup_scalar => 'SELECT (SELECT grp FROM dim WHERE id = s.k) AS grp, count(*) FROM SOURCE s GROUP BY ROLLUP ((SELECT grp FROM dim WHERE id = s.k))' ],
     [ function_reads => 'SELECT rate_of(k) AS rate, count(*) FROM SOURCE s WHERE rate_of(k + 1) IS NOT NULL GROUP BY 1' ],
 );
 
