@@ -226,6 +226,9 @@ void run_transaction(Look *look)
     SetCurrentStatementStartTimestamp();
     StartTransactionCommand();
     MemoryContextSwitchTo(context);
+    // To be there when a long progress is deleted that is out of line (toast_internals.c,
+    // init_toast_snapshot).
+    PushActiveSnapshot(GetTransactionSnapshot());
     if (view::extension_installed() && spool::hold_worker_lock()) {
         read_catalog(look);
         if (state().number == 0)
@@ -242,6 +245,7 @@ void run_transaction(Look *look)
     }
     if (look->ndone > 0)
         pg::stop_point("views_handed_over");
+    PopActiveSnapshot();
     CommitTransactionCommand();
     MemoryContextSwitchTo(context);
 }
