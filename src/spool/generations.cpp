@@ -66,8 +66,6 @@ void read_current()
     // Set first: a message that arrives while we read must leave the cache invalid.
     cache.valid = true;
     List *const generations = list_generations();
-    if (generations == NIL)
-        elog(ERROR, "pipelinedb.generation is empty");
     cache.current = static_cast<const Generation *>(llast(generations))->relid;
     list_free_deep(generations);
 }
@@ -108,6 +106,8 @@ List *list_generations()
     }
     systable_endscan(scan);
     table_close(rel, AccessShareLock);
+    if (result == NIL)
+        ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("pipelinedb.generation is empty")));
     list_sort(result, compare_ordinal);
     return result;
 }

@@ -180,7 +180,11 @@ set_server($node, 'pipelinedb.spool_full_action' => 'detach');
 
 # ---- nobody can be detached: writers fail -----------------------------------------------------------
 
-# Folding itself stands still: the views that share a progress never lose.
+# Folding itself stands still: the views that share a progress never lose, nor does one that waits
+# for the same rows.
+sql("SELECT pipelinedb.deactivate('b')");
+$kept = sql('SELECT sum(n) FROM b');
+is(flush($node), 't', 'the paused view has left the others');
 set_conf($node, 'pipelinedb.stop_points' => 'fold_collected:error');
 write_rows(15, 9400);
 ok(defined wait_until(sub {
@@ -188,9 +192,11 @@ ok(defined wait_until(sub {
     $written{15}++ unless $error;
     return $error;
 }, 60), 'folding is behind: writers are refused');
-views_are_active($node, 'and no view is lost');
+is(state_of('b'), 'paused', 'and no view is lost');
 set_conf($node, 'pipelinedb.stop_points' => '');
+sql("SELECT pipelinedb.activate('b')");
 a_is_exact('folding goes on');
+is(sql('SELECT sum(n) FROM b') - $kept, $written{15}, 'b has all rows');
 
 # The fold worker does not come to look: the writers do.
 is_emptied('before');
@@ -261,10 +267,12 @@ a_is_exact('no limit');
 set_server($node, 'pipelinedb.max_spool_size' => '8MB');
 
 is_emptied('before');
-sql("CREATE FOREIGN TABLE unread (x text) SERVER pipelinedb;
-     INSERT INTO unread SELECT repeat('x', 1000) FROM generate_series(1, 4000)");
-cmp_ok(spool_bytes($node), '>', 3_000_000, 'rows that nobody reads are in the spool');
-is_emptied('a stream without a view');
+sql('CREATE FOREIGN TABLE unread (x text) SERVER pipelinedb');
+for my $round (1 .. 3) { # the first may find a worker that has to look at the spool anyway
+    sql("INSERT INTO unread SELECT repeat('x', 1000) FROM generate_series(1, 4000)");
+    cmp_ok(spool_bytes($node), '>', 3_000_000, 'rows that nobody reads are in the spool');
+    is_emptied('a stream without a view');
+}
 
 $node->stop;
 done_testing();
