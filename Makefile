@@ -18,7 +18,7 @@ ifeq ($(origin PG_CONFIG),command line)
 export PG_CONFIG
 endif
 export KINDS REGRESS ISOLATION PROVE_TESTS PROVE_FLAGS KEEP SANITIZE ROUNDS JOBS
-export IDLE_SECONDS PIPELINE_DATA
+export IDLE_SECONDS PIPELINE_DATA BENCH SCALE RUNS MINUTES
 
 # SECONDS is a counter in bash, so it travels under another name.
 ifneq ($(filter command line environment,$(origin SECONDS)),)
@@ -57,6 +57,7 @@ endif
 #   make crash ROUNDS=20      kill -9 in a loop
 #   make fuzz SECONDS=60      mutated chunks against the decoder
 #   make idle                 a server with nothing to do, watched for IDLE_SECONDS=60
+#   make bench BENCH=w1,w4 SCALE=0.1 RUNS=3               streaming against storing
 #   make demo, make demo-stop
 #   KEEP=1 keeps the temporary folder, PG_CONFIG and JOBS=n are honoured everywhere
 # ---- end -----------------------------------------------------------------------------------

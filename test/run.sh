@@ -203,7 +203,9 @@ run_bench() {
     title bench
     [ -x "$WORK/src/test/bench/run.sh" ] || { say "there is no test/bench yet"; count bench 0 0; return; }
     build || { count bench 0 1 "the module does not build"; return; }
-    if user WORK="$WORK" PGXS_DIR="$PGXS_DIR" "$WORK/src/test/bench/run.sh"; then
+    folder "$WORK/bench"
+    if user WORK="$WORK" PG_CONFIG="$PG_CONFIG" BENCH="${BENCH:-}" SCALE="${SCALE:-}" \
+        RUNS="${RUNS:-}" MINUTES="${MINUTES:-}" "$WORK/src/test/bench/run.sh"; then
         count bench 1 0
     else
         count bench 0 1
