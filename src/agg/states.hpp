@@ -1,0 +1,80 @@
+// Transition states of the well-known aggregates, one array per aggregate, indexed by group.
+//
+// Owns: the arrays, from the memory_resource given. May call: agg/lanes and std; no server.
+// May throw std::bad_alloc. Invariants: update() gives bit by bit what the server's transition
+// function gives for the same rows in the same order; rows are taken in order.
+#pragma once
+
+#include "agg/lanes.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <span>
+#include <vector>
+
+namespace pipeline::agg {
+
+enum class StateKind : std::uint8_t {
+    kCount,      ///< rows, or rows whose value is not NULL: int64
+    kSum,        ///< int64 of words (sum of int2, int4)
+    kWideSum,    ///< count and __int128 (sum and avg of int8)
+    kPairSum,    ///< count and int64 (avg of int2, int4)
+    kMoments,    ///< count, sum and sum of squares, __int128 (stddev of int2, int4)
+    kSumFloat4,  ///< words are the bits of a double; added as float4
+    kSumFloat8,  ///< added as float8
+    kDeviations, ///< N, Sx, Sxx of doubles (avg, stddev of float4, float8)
+    kMin,        ///< of words
+    kMax,        ///<
+    kMinFloat,   ///< of doubles; NaN is the largest, as in float8_cmp_internal
+    kMaxFloat
+};
+
+/// What one group's state looks like; which members count follows from the kind.
+struct State {
+    bool isnull; ///< a strict transition function has not seen a value yet
+    std::int64_t count;
+    std::int64_t word; ///< kCount, kSum, kPairSum, kMin, kMax
+    double number;     ///< kSumFloat*, kMinFloat, kMaxFloat; Sx of kDeviations
+    double squares;    ///< Sxx of kDeviations
+    __int128 wide;
+    __int128 wide_squares;
+};
+
+class StateArray {
+  public:
+    StateArray(StateKind kind, std::pmr::memory_resource *resource);
+
+    StateArray(const StateArray &) = delete;
+    StateArray &operator=(const StateArray &) = delete;
+
+    /// There are `ngroups` groups now; new ones are empty.
+    void grow(std::uint32_t ngroups);
+
+    /// The selected rows are of `groups`; `lane` is the aggregate's argument, nullptr for
+    /// count(*). False if finite numbers add up to an infinite one: the server raises "value out
+    /// of range: overflow" there. The states are of no use then.
+    [[nodiscard]] bool update(const Lane *lane, Selection selection, const std::uint32_t *groups);
+
+    State state(std::uint32_t group) const;
+    StateKind kind() const { return kind_; }
+    std::size_t bytes() const;
+    void clear();
+
+  private:
+    template <typename Fn>
+    void each_value(const Lane &lane, Selection selection, const std::uint32_t *groups, Fn &&fn);
+    bool add_float8(const Lane &lane, Selection selection, const std::uint32_t *groups);
+    bool add_float4(const Lane &lane, Selection selection, const std::uint32_t *groups);
+    bool add_deviations(const Lane &lane, Selection selection, const std::uint32_t *groups);
+
+    StateKind kind_;
+    std::pmr::vector<std::int64_t> counts_;
+    std::pmr::vector<std::int64_t> words_;
+    std::pmr::vector<double> numbers_;
+    std::pmr::vector<double> squares_;
+    std::pmr::vector<__int128> wide_;
+    std::pmr::vector<__int128> wide_squares_;
+};
+
+} // namespace pipeline::agg
