@@ -155,14 +155,14 @@ bool StateArray::update(const Lane *lane, Selection selection, const std::uint32
     case StateKind::kWideSum:
         each_value(*lane, selection, groups, [&](std::uint32_t group, std::int64_t word) {
             counts_[group]++;
-            wide_[group] += word;
+            wide_[group].add(word);
         });
         return true;
     case StateKind::kMoments:
         each_value(*lane, selection, groups, [&](std::uint32_t group, std::int64_t word) {
             counts_[group]++;
-            wide_[group] += word;
-            wide_squares_[group] += static_cast<__int128>(word) * word;
+            wide_[group].add(word);
+            wide_squares_[group].add(static_cast<__int128>(word) * word);
         });
         return true;
     case StateKind::kMin:
@@ -216,9 +216,9 @@ State StateArray::state(std::uint32_t group) const
     if (kind_ == StateKind::kDeviations)
         state.squares = squares_[group];
     if (has_wide(kind_))
-        state.wide = wide_[group];
+        state.wide = wide_[group].value();
     if (kind_ == StateKind::kMoments)
-        state.wide_squares = wide_squares_[group];
+        state.wide_squares = wide_squares_[group].value();
     return state;
 }
 
@@ -226,7 +226,7 @@ std::size_t StateArray::bytes() const
 {
     return (counts_.capacity() + words_.capacity()) * sizeof(std::int64_t) +
            (numbers_.capacity() + squares_.capacity()) * sizeof(double) +
-           (wide_.capacity() + wide_squares_.capacity()) * sizeof(__int128);
+           (wide_.capacity() + wide_squares_.capacity()) * sizeof(Wide);
 }
 
 void StateArray::clear()

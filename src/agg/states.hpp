@@ -41,6 +41,20 @@ struct State {
     __int128 wide_squares;
 };
 
+/// A 128-bit number that needs no alignment beyond that of palloc.
+struct Wide {
+    std::uint64_t low;
+    std::int64_t high;
+
+    __int128 value() const { return static_cast<__int128>(high) << 64 | low; }
+    void add(__int128 number)
+    {
+        const __int128 sum = value() + number;
+        low = static_cast<std::uint64_t>(sum);
+        high = static_cast<std::int64_t>(sum >> 64);
+    }
+};
+
 class StateArray {
   public:
     StateArray(StateKind kind, std::pmr::memory_resource *resource);
@@ -73,8 +87,8 @@ class StateArray {
     std::pmr::vector<std::int64_t> words_;
     std::pmr::vector<double> numbers_;
     std::pmr::vector<double> squares_;
-    std::pmr::vector<__int128> wide_;
-    std::pmr::vector<__int128> wide_squares_;
+    std::pmr::vector<Wide> wide_;
+    std::pmr::vector<Wide> wide_squares_;
 };
 
 } // namespace pipeline::agg

@@ -10,6 +10,7 @@
 
 #include "fold/group_combine.hpp"
 #include "partial/general.hpp"
+#include "partial/vector_plan.hpp"
 #include "spool/progress.hpp"
 #include "spool/progress_store.hpp"
 #include "spool/reader.hpp"
@@ -24,6 +25,7 @@ struct Consumer;
 struct ViewMachine {
     MemoryContext context;
     partial::GeneralPlan *plan;
+    partial::VectorPlan *vector_plan; ///< nullptr if the general one has to run
     MemoryContext combining; ///< of what follows; nullptr = to be made anew
     CombineEnvironment environment;
     Oid owner;

@@ -1,5 +1,8 @@
 #include "fold/matrel_writer.hpp"
 
+#include "partial/vector.hpp"
+#include "pg/settings.hpp"
+
 namespace pipeline::fold {
 namespace {
 
@@ -31,10 +34,16 @@ MatrelWriter open_matrel(Relation matrel, ViewMachine *machine, bool write)
 void fold_into(const MatrelWriter &writer)
 {
     partial::GeneralPlan *const plan = writer.machine->plan;
-    if (writer.rows != nullptr)
+    const partial::VectorPlan *const vector_plan = writer.machine->vector_plan;
+    if (writer.rows != nullptr) {
         partial::run_plan(plan, append_row, writer.rows);
-    else
-        partial::run_plan(plan, writer.write ? write_group : check_group, writer.groups);
+        return;
+    }
+    partial::GroupReceiver const receive = writer.write ? write_group : check_group;
+    if (settings::vectorize && vector_plan != nullptr && spool::is_whole(*spool::current_feed()) &&
+        partial::run_vector_plan(vector_plan, receive, writer.groups))
+        return;
+    partial::run_plan(plan, receive, writer.groups);
 }
 
 void close_matrel(const MatrelWriter &writer)

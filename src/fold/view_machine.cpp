@@ -97,6 +97,8 @@ void ready_machine(FoldedView *view, Relation definition)
         machine->owner = definition->rd_rel->relowner;
         make_combining(machine, definition);
         machine->plan = partial::make_plan(definition, context);
+        if (const PlannedStmt *const statement = partial::single_statement(machine->plan))
+            machine->vector_plan = partial::make_vector_plan(statement);
         MemoryContextSetParent(context, state().context);
         view->machine = machine;
     });

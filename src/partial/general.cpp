@@ -249,6 +249,11 @@ bool lock_joined(const GeneralPlan *plan)
     return true;
 }
 
+const PlannedStmt *single_statement(const GeneralPlan *plan)
+{
+    return plan->joins ? nullptr : plan->statements[0];
+}
+
 void free_plan(GeneralPlan *plan)
 {
     for (GeneralPlan **at = &live_plans; *at != nullptr; at = &(*at)->next)

@@ -10,6 +10,10 @@
 
 #include "spool/feed.hpp"
 
+extern "C" {
+#include "nodes/plannodes.h"
+}
+
 namespace pipeline::partial {
 
 struct GeneralPlan;
@@ -32,6 +36,9 @@ bool lock_joined(const GeneralPlan *plan);
 bool is_stale(const GeneralPlan *plan);
 
 void free_plan(GeneralPlan *plan);
+
+/// The planned query, for the vectorised path; nullptr if it joins. It lives as long as the plan.
+const PlannedStmt *single_statement(const GeneralPlan *plan);
 
 /// Runs the plan over the current feed with the active snapshot.
 void run_plan(const GeneralPlan *plan, GroupReceiver receive, void *arg);

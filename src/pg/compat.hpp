@@ -110,6 +110,16 @@ inline bool may_execute(Oid function, Oid role)
 #endif
 }
 
+/// True if the current user has the rights that the executor would ask for.
+inline bool may_read_relations(const PlannedStmt *statement)
+{
+#if PG_VERSION_NUM >= 160000
+    return ExecCheckPermissions(statement->rtable, statement->permInfos, false);
+#else
+    return ExecCheckRTPerms(statement->rtable, false);
+#endif
+}
+
 /// Moves what the parse state collected beside the range table into the query: since 16
 /// permissions are checked by a list of their own.
 inline void take_range_table(Query *query, ParseState *pstate)

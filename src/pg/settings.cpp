@@ -11,6 +11,7 @@ constinit int read_own_writes_timeout = 10000;
 constinit bool matrels_writable = false;
 constinit int num_workers = 1;
 constinit bool folding = true;
+constinit bool vectorize = true;
 constinit int fold_interval = 2;
 constinit int fold_batch = 16384;
 constinit int view_timeout = 30000;
@@ -72,6 +73,10 @@ void define_for_fold_workers()
     DefineCustomBoolVariable("pipelinedb.folding", "Folds rows into continuous views.",
                              "When this is off no fold worker runs, and rows wait in the spool.",
                              &folding, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("pipelinedb.vectorize",
+                             "Folds common queries by loops over columns instead of the executor.",
+                             "Both ways give the same results.", &vectorize, true, PGC_SIGHUP, 0,
+                             nullptr, nullptr, nullptr);
     DefineCustomIntVariable("pipelinedb.fold_interval",
                             "Sets the time that a fold worker waits after it folded little.",
                             "A longer time needs fewer transactions, and views lag as much.",

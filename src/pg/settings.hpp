@@ -19,6 +19,7 @@ extern int read_own_writes_timeout; ///< ms; how long such a SELECT waits at mos
 extern bool matrels_writable;       ///< allow DML on the tables behind views
 extern int num_workers;             ///< fold workers per database
 extern bool folding;                ///< false: no fold worker runs
+extern bool vectorize;              ///< common queries by loops over columns
 extern int fold_interval;           ///< ms; pause after a tick that folded little
 extern int fold_batch;              ///< kB of chunks that one tick takes at most
 extern int view_timeout;            ///< ms; the longest turn of a view in a tick, 0 = no limit

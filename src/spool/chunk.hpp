@@ -110,6 +110,19 @@ class Chunk {
         return columns_[column].value(row);
     }
 
+    /// The slots of a fixed-width column, for loops over many rows: row r is at first + r *
+    /// stride (0 for a constant column).
+    struct Slots {
+        const std::byte *first;    ///< nullptr if all rows are NULL
+        const std::byte *validity; ///< bit r % 8 of byte r / 8; nullptr if no row is NULL
+        std::uint32_t stride;
+    };
+    Slots slots(std::size_t column) const
+    {
+        const Column &c = columns_[column];
+        return {c.values, c.validity, c.stride};
+    }
+
     /// The encoded layout: the same bytes mean the same columns.
     std::span<const std::byte> layout_bytes() const { return layout_bytes_; }
 

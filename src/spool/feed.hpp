@@ -34,10 +34,22 @@ struct Feed {
     FeedTrace *trace = nullptr;
 };
 
+/// True unless only a part of the rows is meant, or somebody follows the scan.
+inline bool is_whole(const Feed &feed)
+{
+    return feed.first == 0 && feed.end == UINT64_MAX && feed.skip == nullptr &&
+           feed.trace == nullptr;
+}
+
 inline bool is_skipped(const uint64 *skip, uint64 row)
 {
     return skip != nullptr && (skip[row / 64] >> (row % 64) & 1) != 0;
 }
+
+/// The column of a chunk that holds an attribute of the stream, -1 if the chunk has none. A chunk
+/// keeps the type of each column as it was written. ALTER COLUMN TYPE is refused on streams, so
+/// another type means a chunk that must not be decoded: ERRCODE_DATATYPE_MISMATCH.
+int find_column(const Chunk &chunk, const FormData_pg_attribute *attribute);
 
 /// The feed of this process; nullptr outside the fold.
 const Feed *current_feed();

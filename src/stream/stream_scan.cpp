@@ -222,26 +222,10 @@ extern "C" void pipeline_begin_scan(ForeignScanState *node, int eflags)
     node->fdw_state = state;
 }
 
-/// A chunk keeps the type of each column as it was written. ALTER COLUMN TYPE is refused on
-/// streams, so a difference means a chunk that we must not decode by the new type.
 void map_columns(ScanState *state, const spool::Chunk &chunk, TupleDesc descriptor)
 {
-    for (int w = 0; w < state->nwanted; w++) {
-        Form_pg_attribute const attribute = TupleDescAttr(descriptor, state->wanted[w]);
-        int const column = chunk.find_column(attribute->attnum);
-        if (column >= 0) {
-            const batch::ColumnLayout &layout = chunk.layout(column);
-            if (layout.type_oid != attribute->atttypid || layout.width != attribute->attlen)
-                ereport(ERROR,
-                        (errcode(ERRCODE_DATATYPE_MISMATCH),
-                         errmsg("column \"%s\" of the stream was of type %s when a waiting row "
-                                "was written",
-                                NameStr(attribute->attname), format_type_be(layout.type_oid)),
-                         errdetail("It is of type %s now.", format_type_be(attribute->atttypid)),
-                         errhint("Change the column back to fold these rows.")));
-        }
-        state->column[w] = column;
-    }
+    for (int w = 0; w < state->nwanted; w++)
+        state->column[w] = spool::find_column(chunk, TupleDescAttr(descriptor, state->wanted[w]));
     state->mapped = true;
 }
 
