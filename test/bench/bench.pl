@@ -84,7 +84,7 @@ sub report {
         printf "  %-24s %10.0f %10.2f %10.1f %8s %8s\n", $name, $rows / $seconds,
             $of->($name, 'cpu') / $rows * 1e6, $of->($name, 'wal') / $rows,
             $has_limit ? sprintf('%.2f', $of->($limit, 'seconds') / $seconds) : '',
-            $has_limit ? sprintf('%.2f', $of->($name, 'cpu') / $of->($limit, 'cpu')) : '';
+            $has_limit ? sprintf('%.2f', $of->($name, 'cpu') / ($of->($limit, 'cpu') || 0.01)) : '';
     }
     print "\n";
 }
