@@ -211,7 +211,8 @@ write_round('default settings');
 compare_all('default settings');
 cmp_ok($node->safe_psql('postgres', $rows_in_table), '>', 10_000, 'there were rows');
 
-set_server($node, 'pipelinedb.fold_batch' => '256kB');
+# Groups that one way of computing has begun are continued by the other.
+set_server($node, 'pipelinedb.fold_batch' => '256kB', 'pipelinedb.vectorize' => 'off');
 my $held = hold_worker($node, 'fold_before_snapshot');
 write_round('a backlog in pieces');
 release_worker($held);
@@ -234,12 +235,16 @@ compare_all('after the pieces');
 
 my $generation = 'SELECT max(ordinal) FROM pipelinedb.generation';
 my $ordinal = $node->safe_psql('postgres', $generation);
-set_server($node, 'pipelinedb.spool_generation_size' => '1MB', 'pipelinedb.fold_batch' => '16MB');
+set_server($node, 'pipelinedb.spool_generation_size' => '1MB', 'pipelinedb.fold_batch' => '16MB',
+    'pipelinedb.vectorize' => 'on');
 write_round('small generations');
 compare_all('small generations');
 cmp_ok($node->safe_psql('postgres', $generation), '>', $ordinal, 'generations were rotated');
 
-set_server($node, 'pipelinedb.fold_batch' => '256kB');
+set_server($node, 'pipelinedb.fold_batch' => '256kB', 'pipelinedb.vectorize' => 'off');
+write_round('small generations and pieces, without vectors');
+compare_all('small generations and pieces, without vectors');
+set_server($node, 'pipelinedb.vectorize' => 'on');
 write_round('small generations and pieces');
 compare_all('small generations and pieces');
 

@@ -183,6 +183,9 @@ our @queries = (
     [ filters => 'SELECT i2, count(*) FILTER (WHERE b) AS yes, count(*) FILTER (WHERE NOT b) AS no,
         sum(i4) FILTER (WHERE i4 > 0) AS pos, avg(n2) FILTER (WHERE e = \'ok\') AS ok,
         max(t COLLATE "C") FILTER (WHERE t > \'a\') AS t FROM SOURCE GROUP BY i2' ],
+    [ filter_guards => 'SELECT e, sum(1000 / i2) FILTER (WHERE i2 <> 0) AS s, avg(i4) FILTER (WHERE b)::text AS a,
+        max(i8) FILTER (WHERE i4 % 2 = 0), count(t) FILTER (WHERE i2 > 0) FROM SOURCE GROUP BY e' ],
+    [ wide_keys => 'SELECT wide, u, e, tod, count(*), stddev(i2)::text AS d FROM SOURCE GROUP BY wide, u, e, tod' ],
     [ filter_none => 'SELECT count(*) FILTER (WHERE false) AS never, sum(i4) FILTER (WHERE i2 > 100),
         max(d) FILTER (WHERE ts > \'2023-11-05 01:30\') FROM SOURCE' ],
 
