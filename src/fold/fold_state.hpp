@@ -26,7 +26,7 @@ struct ViewMachine {
     MemoryContext context;
     partial::GeneralPlan *plan;
     partial::VectorPlan *vector_plan; ///< nullptr if the general one has to run
-    MemoryContext combining; ///< of what follows; nullptr = to be made anew
+    MemoryContext combining;          ///< of what follows; nullptr = to be made anew
     CombineEnvironment environment;
     Oid owner;
     int ncolumns;           ///< of the definition, and so of the matrel
