@@ -180,5 +180,22 @@ INSERT INTO ks (a) VALUES (1000);
 SELECT pipelinedb.flush() IS NOT NULL AS flushed;
 SELECT count(*) FROM rows WHERE a = 1000;
 
+-- emptied: the total is there again, and counting goes on
+SELECT pipelinedb.truncate_continuous_view('rows'), pipelinedb.truncate_continuous_view('rolled'),
+       pipelinedb.truncate_continuous_view('by_day'), pipelinedb.truncate_continuous_view('distinct_rows');
+SELECT * FROM rolled;
+ALTER TABLE rows_mrel DROP CONSTRAINT rows_mrel_a_check;
+INSERT INTO ks (a, b, d) VALUES (5, 'after', '2026-01-01'), (NULL, 'after', '2026-01-01');
+SELECT pipelinedb.flush();
+SELECT a, "B" FROM rows;
+SELECT * FROM rolled ORDER BY gca, a;
+SELECT d, b, count FROM by_day;
+SELECT * FROM distinct_rows ORDER BY a;
+
+-- unique are groups: not the rows of an append view, nor groups without their grouping set
+CREATE UNIQUE INDEX ON rows (a);
+CREATE UNIQUE INDEX ON rolled (a, c);
+CREATE INDEX ON rows (a, "B");
+
 SET client_min_messages = warning;
 DROP SCHEMA keys CASCADE;

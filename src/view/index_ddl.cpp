@@ -170,12 +170,14 @@ List *map_names(List *names, const Mapping &mapping)
 } // namespace
 
 /// Groups are unique by their keys, so they are by any columns that contain the keys. Without
-/// keys there is a single row.
+/// keys there is a single row, or of an append view any number.
 void check_unique(const ContinuousQuery *query, List *names)
 {
     Decomposition const parts = columns_of_definition(stored_query(query->definition));
+    if (parts.append)
+        refuse_unique(query);
     for (auto *column : pg::each<MatrelColumn>(parts.columns))
-        if (column->key != 0 && !is_named(names, column->name))
+        if (column->is_key && !is_named(names, column->name))
             refuse_unique(query);
 }
 

@@ -64,17 +64,7 @@ void insert_initial_row(Oid matrel, const Decomposition &parts)
         TupleDesc const desc = RelationGetDescr(rel);
         auto *values = static_cast<Datum *>(palloc0(sizeof(Datum) * size_t(desc->natts)));
         auto *nulls = static_cast<bool *>(palloc0(sizeof(bool) * size_t(desc->natts)));
-        int i = 0;
-        for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
-            if (IsA(column->expr, GroupingFunc))
-                values[i] = Int32GetDatum(
-                    all_rolled_up(reinterpret_cast<const GroupingFunc *>(column->expr)));
-            else if (column->is_key)
-                nulls[i] = true;
-            else
-                values[i] = initial_state(column->form, &nulls[i]);
-            i++;
-        }
+        fill_total_row(parts, values, nulls);
         simple_heap_insert(rel, heap_form_tuple(desc, values, nulls));
     });
     CommandCounterIncrement();
@@ -208,6 +198,23 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
     set_replica_identity(table);
     create_guard(table);
     return matrel;
+}
+
+void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls)
+{
+    int i = 0;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        values[i] = static_cast<Datum>(0);
+        nulls[i] = false;
+        if (IsA(column->expr, GroupingFunc))
+            values[i] =
+                Int32GetDatum(all_rolled_up(reinterpret_cast<const GroupingFunc *>(column->expr)));
+        else if (column->is_key)
+            nulls[i] = true;
+        else
+            values[i] = initial_state(column->form, &nulls[i]);
+        i++;
+    }
 }
 
 /// As DefineVirtualRelation (view.c), which is not exported.

@@ -14,6 +14,10 @@ namespace pipeline::view {
 /// Creates the table with its key indexes, replica identity and guard trigger.
 Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts, int fillfactor);
 
+/// What the row of a total (parts.total_row) holds before the first row of the stream; arrays
+/// of as many entries as the matrel has columns.
+void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls);
+
 /// Creates the hidden view. Its options are stored later.
 Oid create_definition(const char *view_name, Oid schema, Query *definition);
 

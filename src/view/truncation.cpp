@@ -16,6 +16,7 @@
 #include "view/catalog.hpp"
 #include "view/create_view.hpp"
 #include "view/decompose.hpp"
+#include "view/matrel.hpp"
 #include "view/rejected.hpp"
 
 extern "C" {
@@ -116,11 +117,7 @@ void insert_row(Relation rel, const Decomposition &parts)
     TupleTableSlot *const slot =
         MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
     ExecClearTuple(slot);
-    int i = 0;
-    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
-        slot->tts_values[i] = initial_state(column->form, &slot->tts_isnull[i]);
-        i++;
-    }
+    fill_total_row(parts, slot->tts_values, slot->tts_isnull);
     ExecStoreVirtualTuple(slot);
     table_tuple_insert(rel, slot, GetCurrentCommandId(true), 0, nullptr);
     if (target->ri_NumIndices > 0)
@@ -130,13 +127,13 @@ void insert_row(Relation rel, const Decomposition &parts)
     FreeExecutorState(estate);
 }
 
-/// Without GROUP BY there is one row always, so that SELECT count(*) shows 0. Expressions of a
-/// user's own index are computed as the table's owner, as TRUNCATE does (index.c,
-/// index_build).
+/// Without GROUP BY, and for a grouping set without columns, there is one row always, so that
+/// SELECT count(*) shows 0. Expressions of a user's own index are computed as the table's owner, as
+/// TRUNCATE does (index.c, index_build).
 void insert_initial_row(const ContinuousQuery *query)
 {
     Decomposition const parts = columns_of_definition(stored_query(query->definition));
-    if (parts.num_keys > 0)
+    if (!parts.total_row)
         return;
     pg::with_relation(query->matrel, RowExclusiveLock, [&](Relation rel) {
         pg::as_user(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION, [&] {
