@@ -99,6 +99,7 @@ is_exact('1 to 4 to 1 under load, workers terminated');
 
 # Commits that wait for their rows, of views that wander.
 $ledger->start(3, 300, "SET pipelinedb.stream_insert_level = sync_commit;\n");
+writers_come();
 while (writers_run()) {
     set_workers($numbers[ $changes++ % @numbers ]);
     usleep(int(rand(100_000)));
