@@ -215,6 +215,27 @@ for my $how ('own writes', 'sync_commit', 'flush()', 'while views wander') {
     $n += $count;
 }
 
+# Worker 0 cuts the spool while another one remembers where its rows would begin.
+set_workers(4);
+becomes(sub { flush($node) eq 't' && spread() =~ /^[12] [12] [12] [12]$/ }, 'four workers');
+{
+    my ($mine, $other) = sort { sql("SELECT worker FROM pipelinedb.views WHERE name = 'c$b'")
+        <=> sql("SELECT worker FROM pipelinedb.views WHERE name = 'c$a'") } 2 .. 4;
+    my $fill = sub { sql("BEGIN; INSERT INTO s$other SELECT $_ FROM generate_series(1, 20000); COMMIT") for 1 .. 4; };
+    my $old = sql("SELECT n FROM c$mine");
+    $fill->();
+    sql("INSERT INTO s$mine VALUES (1)");
+    is(flush($node), 't', 'folded');
+    becomes(sub { spool_bytes($node) == 0 }, 'the spool is emptied');
+    my $writer = $node->background_psql('postgres');
+    $writer->query_safe("BEGIN; INSERT INTO s$mine VALUES (1)");
+    $fill->() for 1 .. 2;
+    $writer->query_safe('COMMIT');
+    $writer->quit;
+    is(flush($node), 't', 'folded');
+    is(sql("SELECT n FROM c$mine"), $old + 2, 'a row at its new beginning is not passed over');
+}
+
 # A worker whose streams are quiet is left alone.
 set_workers(4);
 becomes(sub { flush($node) eq 't' && spread() =~ /^[12] [12] [12] [12]$/ }, 'four workers');
