@@ -211,11 +211,11 @@ void check_room(Size bytes, bool is_first)
         TimestampTz const now = looks ? GetCurrentTimestamp() : GetCurrentStatementStartTimestamp();
         uint64 const measured_at = pg_atomic_read_u64(&gauge.measured_at);
         int64 const age = now - static_cast<TimestampTz>(measured_at);
+        // A transaction that is open wakes nobody by its commit, and others not always worker 0.
+        if (age > kPatience || (looks && age > kLate))
+            wake_workers(MyDatabaseId, kFirstWorker, false);
         if (age > kPatience)
             measure_instead_of_worker(gauge, measured_at, now);
-        else if (looks && age > kLate)
-            wake_workers(MyDatabaseId, kFirstWorker,
-                         false); // a transaction that is open wakes nobody by its commit
         if (looks)
             written_since_look = 0;
     }
