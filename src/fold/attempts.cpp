@@ -6,6 +6,12 @@
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
 
+extern "C" {
+#include "utils/wait_event.h"
+}
+
+#include <algorithm>
+
 namespace pipeline::fold {
 namespace {
 
@@ -35,23 +41,68 @@ void stop_view(Consumer *consumer)
     state().valid = false;
 }
 
-void mark(Consumer *consumer)
+/// The attempt that comes next, in a row with those that crashed.
+int next_attempt(const Consumer *consumer)
 {
     spool::Attempt const former = spool::read_attempt(consumer->id);
     // Of the same start: the worker was ended, but nothing crashed.
     bool const crashed = former.started != spool::server_started();
-    int const before = crashed ? former.number : former.number - 1;
-    if (consumer->is_shared() && before >= kSecond) {
+    int const number = std::max(crashed ? former.number + 1 : former.number, kSecond);
+    return std::max({number, consumer->attempt, state().one_by_one ? kThird : kSecond});
+}
+
+void mark(Consumer *consumer)
+{
+    int const number = next_attempt(consumer);
+    if (consumer->is_shared() && number >= kThird) {
         suspect_all(consumer);
-        consumer->marked = true;
-    } else if (!consumer->is_shared() && before >= kThird) {
+        consumer->marked = true; // the tick folds nothing, it lets them go
+    } else if (number > kThird) {
         stop_view(consumer);
     } else {
-        bool const last = state().one_by_one || before >= kSecond;
-        spool::write_attempt(consumer->id, {last ? kThird : kSecond, spool::server_started()});
+        spool::write_attempt(consumer->id, {number, spool::server_started()});
         // Commits of this worker are asynchronous otherwise.
         ForceSyncCommit();
+        consumer->attempt = number;
         consumer->marked = true;
+    }
+}
+
+Consumer *find_consumer(Oid id)
+{
+    for (auto *consumer : pg::each<Consumer>(state().consumers))
+        if (consumer->id == id)
+            return consumer;
+    return nullptr;
+}
+
+/// Calls `fn(consumer)` in a transaction of its own, if it is still there; false if that failed.
+template <typename Fn> bool in_transaction(Oid id, Fn &&fn)
+{
+    pg::Failure const failure = pg::top_level([&] {
+        StartTransactionCommand();
+        PushActiveSnapshot(GetTransactionSnapshot());
+        if (refresh_state())
+            if (Consumer *const consumer = find_consumer(id); consumer != nullptr)
+                fn(consumer);
+        PopActiveSnapshot();
+        CommitTransactionCommand();
+    });
+    if (!failure.failed)
+        return true;
+    forget_state();
+    ereport(LOG, (errcode(failure.sqlstate), errmsg("fold worker: %s", failure.message)));
+    return false;
+}
+
+/// A last attempt is made while no other worker makes any: a crash would blame both.
+void wait_for_turn(bool alone)
+{
+    while (!spool::begin_attempt(alone)) {
+        (void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+                         PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
     }
 }
 
@@ -69,29 +120,44 @@ bool wants_mark(const Consumer *consumer)
 
 void mark_attempt(Oid id)
 {
-    pg::Failure const failure = pg::top_level([&] {
-        StartTransactionCommand();
-        PushActiveSnapshot(GetTransactionSnapshot());
-        if (refresh_state())
-            for (auto *consumer : pg::each<Consumer>(state().consumers))
-                if (consumer->id == id)
-                    mark(consumer);
-        PopActiveSnapshot();
-        CommitTransactionCommand();
+    bool alone = false;
+    bool const known = in_transaction(id, [&](const Consumer *consumer) {
+        alone = !consumer->is_shared() && next_attempt(consumer) >= kThird;
     });
-    if (!failure.failed)
+    if (!known)
         return;
-    forget_state();
-    for (auto *consumer : pg::each<Consumer>(state().consumers))
-        if (consumer->id == id)
-            consumer->marked = false;
-    ereport(LOG, (errcode(failure.sqlstate), errmsg("fold worker: %s", failure.message)));
+    wait_for_turn(alone);
+    (void) in_transaction(id, mark);
+    const Consumer *const consumer = find_consumer(id);
+    if (consumer == nullptr || !consumer->marked)
+        spool::end_attempt();
 }
 
-void end_attempt(Consumer *consumer)
+void end_attempt(const Consumer *consumer)
+{
+    if (!consumer->marked)
+        return;
+    spool::delete_attempt(consumer->id);
+    // What has been folded is not to be lost with the next crash, or it would never come to the
+    // row that is to blame.
+    ForceSyncCommit();
+}
+
+void attempt_ended(Consumer *consumer, bool folded)
 {
     if (consumer->marked)
-        spool::delete_attempt(consumer->id);
+        spool::end_attempt();
+    consumer->marked = false;
+    consumer->survived |= folded;
+}
+
+void forget_attempt()
+{
+    if (!state().after_crash)
+        return;
+    for (auto *consumer : pg::each<Consumer>(state().consumers))
+        consumer->marked = false;
+    spool::end_attempt();
 }
 
 void end_attempts()

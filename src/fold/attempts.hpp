@@ -21,7 +21,14 @@ bool wants_mark(const Consumer *consumer);
 void mark_attempt(Oid consumer);
 
 /// In the tick: the attempt has not crashed.
-void end_attempt(Consumer *consumer);
+void end_attempt(const Consumer *consumer);
+
+/// After its commit. One that has not `folded` (a lock was held, its piece was too large) is
+/// made again, under the same number.
+void attempt_ended(Consumer *consumer, bool folded);
+
+/// The tick failed: the mark stays until the next attempt of this start.
+void forget_attempt();
 
 /// After a round in which nothing was left to do: from here on a crash would be a new one.
 void end_attempts();

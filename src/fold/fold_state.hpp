@@ -111,8 +111,9 @@ struct Consumer {
     int retry_delay;         ///< ms, of the last failure
     Size piece;              ///< bytes that a tick takes at most; 0 = settings::fold_batch
     TimestampTz alone_until; ///< it had bad rows a moment ago
-    bool marked;             ///< this attempt is in pipelinedb.attempt
-    bool survived;           ///< an attempt after the crash has ended
+    int attempt;             ///< after a crash: the number of the last one (attempts.hpp)
+    bool marked;             ///< it is under way, and in pipelinedb.attempt
+    bool survived;           ///< one has ended well
 
     bool is_shared() const { return id < FirstNormalObjectId; }
 };

@@ -218,8 +218,7 @@ void remember(Tick *tick)
         if (!collection.left_behind)
             consumer->must_catch_up = false;
     }
-    consumer->marked = false;
-    consumer->survived = true;
+    attempt_ended(consumer, !tick->held[0]);
     if (tick->rejecting != nullptr)
         note_rejected(tick->rejecting, tick->rejected);
     if (tick->catalog_changed)
@@ -342,6 +341,7 @@ static TickOutcome try_tick(Oid id)
         clean_up();
         spool::forget_marks();
         forget_state();
+        forget_attempt();
         outcome.failed = true;
         if (state().at_work == nullptr)
             ereport(LOG, (errcode(failure.sqlstate), errmsg("fold worker: %s", failure.message),

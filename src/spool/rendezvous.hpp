@@ -109,6 +109,12 @@ bool started_after_crash();
 /// When its processes were started, the first time or after the crash of one of them.
 TimestampTz server_started();
 
+/// After a crash: this worker makes an attempt to fold, `alone` if no other worker of the server
+/// may make one at the same time: if that crashes the server, it is known whose fault it was.
+/// False: others have to end theirs first. It ends with end_attempt() or with the process.
+bool begin_attempt(bool alone);
+void end_attempt();
+
 /// Leaves word to the next worker that this one ends because of `view`. Async-signal-safe.
 void blame(Oid view);
 

@@ -26,6 +26,8 @@ enum class SlotState : uint32 {
     kRunning
 };
 
+enum class SlotAttempt : uint32 { kNone, kBeside, kAlone };
+
 struct WorkerSlot {
     Oid db;
     int number;
@@ -37,6 +39,7 @@ struct WorkerSlot {
     pg_atomic_uint64 wakes;
     Oid blamed; ///< view whose turn a former worker could end only by ending itself
     TimestampTz denied_until;
+    SlotAttempt attempt; ///< that it makes after a crash
 };
 
 /// One per backend, at its place in ProcGlobal->allProcs.

@@ -48,6 +48,7 @@ void make_request(WorkerSlot *slot, Oid db, int number)
     slot->procno = -1;
     slot->stopped = false;
     slot->blamed = InvalidOid;
+    slot->attempt = SlotAttempt::kNone;
 }
 
 void wake_slot(WorkerSlot *slot)
@@ -82,6 +83,7 @@ extern "C" void pipeline_release_slot(int, Datum)
         return;
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
     my_slot->state = SlotState::kRequested;
+    my_slot->attempt = SlotAttempt::kNone;
     my_slot->pid = 0;
     my_slot->procno = -1;
     my_slot = nullptr;
@@ -299,6 +301,29 @@ Oid take_blamed()
     return view;
 }
 
+bool begin_attempt(bool alone)
+{
+    bool free = true;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    for (int i = 0; i < shared->num_slots; i++) {
+        const WorkerSlot &slot = shared->slots[i];
+        if (&slot != my_slot && slot.state == SlotState::kRunning)
+            free &=
+                alone ? slot.attempt == SlotAttempt::kNone : slot.attempt != SlotAttempt::kAlone;
+    }
+    if (free)
+        my_slot->attempt = alone ? SlotAttempt::kAlone : SlotAttempt::kBeside;
+    LWLockRelease(shared->lock);
+    return free;
+}
+
+void end_attempt()
+{
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    my_slot->attempt = SlotAttempt::kNone;
+    LWLockRelease(shared->lock);
+}
+
 void leave_worker(uint64 wakes_seen, bool halted)
 {
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
@@ -306,6 +331,7 @@ void leave_worker(uint64 wakes_seen, bool halted)
     bool const woken = count_wakes() != wakes_seen;
     my_slot->state = woken || halted ? SlotState::kRequested : SlotState::kFree;
     my_slot->stopped = halted;
+    my_slot->attempt = SlotAttempt::kNone;
     my_slot->pid = 0;
     my_slot->procno = -1;
     my_slot = nullptr;
