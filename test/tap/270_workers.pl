@@ -215,6 +215,35 @@ for my $how ('own writes', 'sync_commit', 'flush()', 'while views wander') {
     $n += $count;
 }
 
+set_workers(4);
+becomes(sub { flush($node) eq 't' && spread() =~ /^[12] [12] [12] [12]$/ }, 'four workers again');
+
+# A commit waits for a view that is being handed over: the former worker answers, the next one has
+# yet to fold.
+{
+    my ($wanderer) = grep { sql("SELECT worker FROM pipelinedb.views WHERE name = 'c$_'") } 2 .. 4;
+    my $before = sql("SELECT n FROM c$wanderer");
+    my $first = hold_at($node, 'views_handed_over');
+    my $second = hold_at($node, 'fold_collected');
+    set_conf($node, 'pipelinedb.num_workers' => 1, 'pipelinedb.stop_points' => 'views_handed_over:wait');
+    ok(held_at($node, 'views_handed_over', 3), 'three workers are handing their views over');
+    set_conf($node, 'pipelinedb.stop_points' => 'views_handed_over:wait, fold_collected:wait');
+    ok(held_at($node, 'fold_collected'), 'the one that gets them stands still');
+    my $writer = $node->background_psql('postgres');
+    $writer->query_safe('SET pipelinedb.stream_insert_level = sync_commit');
+    $writer->query_until(qr/begun/, "\\echo begun\nINSERT INTO s$wanderer VALUES (1);\n");
+    my $waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO s%' AND state = 'active' AND wait_event_type = 'Extension'";
+    becomes(sub { sql($waits) }, 'a commit waits');
+    release_all($first);
+    becomes(sub { running() == 1 }, 'the former workers have answered and gone');
+    is(sql($waits), 1, 'the commit still waits');
+    set_conf($node, 'pipelinedb.stop_points' => '');
+    release_all($second);
+    $writer->query_safe('SELECT 1');
+    $writer->quit;
+    is(sql("SELECT n FROM c$wanderer"), $before + 1, 'until its row is to be seen');
+}
+
 # Worker 0 cuts the spool while another one remembers where its rows would begin.
 set_workers(4);
 becomes(sub { flush($node) eq 't' && spread() =~ /^[12] [12] [12] [12]$/ }, 'four workers');
