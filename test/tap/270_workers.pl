@@ -83,7 +83,7 @@ sub is_exact {
 sub writers_run { return sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ledger writer'"); }
 sub writers_come { wait_until(\&writers_run) // die 'no writer comes'; }
 
-$ledger->start(4, 600);
+$ledger->start(4, 2000);
 writers_come();
 my @numbers = (4, 2, 3, 1, 4, 1);
 my $changes = 0;
@@ -98,13 +98,14 @@ cmp_ok($ledger->finish, '>', 1000, "writers went on through $changes changes of 
 is_exact('1 to 4 to 1 under load, workers terminated');
 
 # Commits that wait for their rows, of views that wander.
-$ledger->start(3, 300, "SET pipelinedb.stream_insert_level = sync_commit;\n");
+$ledger->start(3, 700, "SET pipelinedb.stream_insert_level = sync_commit;\n");
 writers_come();
 while (writers_run()) {
     set_workers($numbers[ $changes++ % @numbers ]);
     usleep(int(rand(100_000)));
 }
 $ledger->finish;
+cmp_ok($changes, '>', 15, "$changes changes in all");
 unlike($ledger->{errors}, qr/no fold worker|WARNING:.*folding/, 'sync_commit was answered throughout');
 is_exact('sync_commit while views wander');
 
@@ -160,7 +161,7 @@ $holder->query_safe('BEGIN; LOCK TABLE held_mrel');
 my $dropper = $node->background_psql('postgres');
 $dropper->query_safe('BEGIN; DROP VIEW txn_4');
 sql("SELECT pipelinedb.deactivate('paused')");
-$ledger->start(3, 400);
+$ledger->start(3, 1800);
 writers_come();
 my $round = 0;
 while (writers_run()) {
@@ -184,7 +185,8 @@ is_exact('views created, dropped and paused');
 my $gained = sql('SELECT n FROM total_1') - $before;
 is(sql('SELECT n FROM paused') . ' ' . sql('SELECT n FROM held'), "$gained $gained",
     'a paused view and a locked one lack nothing');
-sql("DROP VIEW paused, held; DROP VIEW fleeting_$round, fleeting_" . ($round - 1));
+cmp_ok($round, '>', 5, "others came and went ($round)");
+sql("DROP VIEW paused, held, fleeting_$round, fleeting_" . ($round - 1));
 views_are_active($node);
 
 # ---- waits -----------------------------------------------------------------------------------
