@@ -83,7 +83,7 @@ sub is_exact {
 sub writers_run { return sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ledger writer'"); }
 sub writers_come { wait_until(\&writers_run) // die 'no writer comes'; }
 
-$ledger->start(4, 2000);
+$ledger->start(4, 5000);
 writers_come();
 my @numbers = (4, 2, 3, 1, 4, 1);
 my $changes = 0;
@@ -98,7 +98,7 @@ cmp_ok($ledger->finish, '>', 1000, "writers went on through $changes changes of 
 is_exact('1 to 4 to 1 under load, workers terminated');
 
 # Commits that wait for their rows, of views that wander.
-$ledger->start(3, 700, "SET pipelinedb.stream_insert_level = sync_commit;\n");
+$ledger->start(3, 1200, "SET pipelinedb.stream_insert_level = sync_commit;\n");
 writers_come();
 while (writers_run()) {
     set_workers($numbers[ $changes++ % @numbers ]);
@@ -113,7 +113,7 @@ is_exact('sync_commit while views wander');
 for my $next (1, 4) {
     set_workers($next == 1 ? 4 : 1);
     wait_until(sub { spread() eq ($next == 1 ? '2 2 2 2' : '8') });
-    $ledger->start(3, 1500);
+    $ledger->start(3, 3000);
     usleep(700_000);
     kill 'KILL', sql("SELECT pid FROM pg_stat_activity WHERE $is_worker ORDER BY random() LIMIT 1")
         if $next == 1;
@@ -132,7 +132,7 @@ for my $point (qw(views_handed_over views_handed_over_committed)) {
     my $mark = $node->data_dir . "/pipelinedb_stop_$point";
     for my $action (qw(crash error)) {
         my $log_size = -s $node->logfile;
-        $ledger->start(2, 250);
+        $ledger->start(2, 700);
         eval { set_conf($node, 'pipelinedb.stop_points' => "$point:$action") };
         my $workers = 1;
         becomes(sub {
@@ -161,7 +161,7 @@ $holder->query_safe('BEGIN; LOCK TABLE held_mrel');
 my $dropper = $node->background_psql('postgres');
 $dropper->query_safe('BEGIN; DROP VIEW txn_4');
 sql("SELECT pipelinedb.deactivate('paused')");
-$ledger->start(3, 1800);
+$ledger->start(3, 4000);
 writers_come();
 my $round = 0;
 while (writers_run()) {
