@@ -5,6 +5,11 @@
 #include "pg/compat.hpp"
 #include "pg/scope.hpp"
 
+extern "C" {
+#include "access/heapam.h"
+#include "storage/bufmgr.h"
+}
+
 namespace pipeline::fold {
 
 struct GroupWriter {
@@ -60,15 +65,38 @@ void fill_combined(GroupWriter *writer, TupleTableSlot *group)
                            RelationGetRelationName(matrel))));
 }
 
+/// Could the row be updated now? TM_BeingModified: somebody holds a lock on it.
+TM_Result state_of_stored(GroupWriter *writer)
+{
+    Relation const matrel = writer->target.matrel;
+    ItemPointer const tid = &writer->stored->tts_tid;
+    Buffer const buffer = ReadBuffer(matrel, ItemPointerGetBlockNumber(tid));
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    Page const page = BufferGetPage(buffer);
+    ItemId const item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+    HeapTupleData tuple;
+    tuple.t_self = *tid;
+    tuple.t_tableOid = RelationGetRelid(matrel);
+    tuple.t_len = ItemIdGetLength(item);
+    tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
+    TM_Result const result = HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(true), buffer);
+    UnlockReleaseBuffer(buffer);
+    return result;
+}
+
 void update_stored(GroupWriter *writer)
 {
     TM_FailureData failure;
     LockTupleMode lock_mode;
     pg::UpdateIndexes update_indexes{};
-    // wait = false: a session that sits on a row lock must not stop every view.
-    TM_Result const result = table_tuple_update(
-        writer->target.matrel, &writer->stored->tts_tid, writer->changed, GetCurrentCommandId(true),
-        GetActiveSnapshot(), InvalidSnapshot, false, &failure, &lock_mode, &update_indexes);
+    // A session that sits on a row lock must not stop every view. heap_update knows no way not to
+    // wait (heapam.c, Assert(result != TM_BeingModified || wait)), so the row is looked at first;
+    // a lock that is taken in between is waited for as long as lock_timeout says.
+    TM_Result result = state_of_stored(writer);
+    if (result == TM_Ok)
+        result = table_tuple_update(writer->target.matrel, &writer->stored->tts_tid,
+                                    writer->changed, GetCurrentCommandId(true), GetActiveSnapshot(),
+                                    InvalidSnapshot, true, &failure, &lock_mode, &update_indexes);
     if (result != TM_Ok)
         raise_lost_race(result, writer->target.matrel);
     index_updated(writer->target, writer->changed, update_indexes);

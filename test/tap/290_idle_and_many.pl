@@ -87,6 +87,13 @@ $plain->start;
 
 sub pid_of { my ($node) = @_; return slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/ ? $1 : die; }
 
+# Empty if the process has ended meanwhile.
+sub command_of {
+    my ($pid) = @_;
+    open my $in, '<', "/proc/$pid/cmdline" or return '';
+    return do { local $/; <$in> } // '';
+}
+
 # Where the server stands, and its processes as they are without our own session.
 sub look_at {
     my ($node) = @_;
@@ -96,7 +103,7 @@ sub look_at {
         "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pipelinedb%' ORDER BY pid");
     my $postmaster = pid_of($node);
     my $is_alone = sub { my @all = children_of($postmaster);
-        return !grep { slurp_file("/proc/$_/cmdline") =~ /\[local\]/ } grep { -e "/proc/$_" } @all; };
+        return !grep { command_of($_) =~ /\[local\]/ } @all; };
     wait_until($is_alone) // die 'sessions do not end';
     my @all = children_of($postmaster);
     return { lsn => $lsn, next => $next, ours => [@ours], all => [@all],
