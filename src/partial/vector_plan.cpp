@@ -5,7 +5,6 @@
 
 extern "C" {
 #include "catalog/pg_collation.h"
-#include "utils/pg_locale.h"
 }
 
 namespace pipeline::partial {
