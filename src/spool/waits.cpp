@@ -137,7 +137,10 @@ WaitResult wait_for_answer(int timeout_ms, bool raise)
         uint64 const word = pg_atomic_read_u64(&my_cell().word);
         if (is_answered(word))
             return (word & kPartly) == 0 ? WaitResult::kDone : WaitResult::kPartlyDone;
-        if (shared->halted && pg_atomic_read_u32(&shared->halts) != halts)
+        // The launcher may not have heard yet that folding is on again, nor this session, which
+        // reads its settings between two statements, that it is off.
+        if (shared->halted &&
+            (pg_atomic_read_u32(&shared->halts) != halts || ms_since(watch.began) >= kWakeAgainMs))
             return WaitResult::kHalted;
         if (raise)
             CHECK_FOR_INTERRUPTS();
