@@ -86,7 +86,11 @@ sub end_worker {
         SELECT pid, (SELECT sum(changes) FROM per_day) < (SELECT count(*) FROM events) FROM pg_stat_activity
         WHERE backend_type = 'pipelinedb fold worker'");
     $in_the_midst++ if ($is_behind // '') eq 't';
-    return $pid && kill($signal, $pid);
+    my $log = -s $node->logfile;
+    return 0 unless $pid && kill($signal, $pid);
+    # Until the postmaster has noticed, the server still takes connections.
+    wait_until(sub { index(slurp_file($node->logfile, $log), 'was terminated by signal 9') >= 0 }) if $signal eq 'KILL';
+    return 1;
 }
 
 # What happens to the fold worker or the server as soon as a piece is committed, or while it is
