@@ -368,14 +368,14 @@ for my $workers (1, 2) {
     becomes(sub { flush($node) eq 't' && spread() eq ($workers == 1 ? '8' : '4 4') }, "$workers worker(s)");
     set_conf($node, 'pipelinedb.folding' => 'off');
     becomes(sub { running() == 0 }, 'folding is off');
-    sql('INSERT INTO load SELECT i, i % 1000 FROM generate_series(1, 400000) i');
+    sql('INSERT INTO load SELECT i, i % 1000 FROM generate_series(1, 400000) i') for 1 .. 8;
     set_conf($node, 'pipelinedb.folding' => 'on');
     my $from = time;
     becomes(sub { flush($node) eq 't' }, 'the backlog is folded');
     $seconds{$workers} = time - $from;
 }
-diag(sprintf '400,000 rows into 8 views: %.2f s with one worker, %.2f s with two', @seconds{ 1, 2 });
-is(sql(join ' UNION ALL ', map { "SELECT sum(n) FROM load_$_" } 1 .. 8), join("\n", (800_000) x 8), 'all are counted');
+diag(sprintf '3,200,000 rows into 8 views: %.2f s with one worker, %.2f s with two', @seconds{ 1, 2 });
+is(sql(join ' UNION ALL ', map { "SELECT sum(n) FROM load_$_" } 1 .. 8), join("\n", (6_400_000) x 8), 'all are counted');
 views_are_active($node);
 unlike(slurp_file($node->logfile), qr/TRAP:|PANIC/, 'nothing broke');
 $node->stop;
