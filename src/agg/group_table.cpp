@@ -11,7 +11,6 @@ namespace pipeline::agg {
 namespace {
 
 constexpr std::size_t kFirstCapacity = 1024;
-constexpr std::size_t kKeptCapacity = std::size_t{1} << 16;
 
 /// How many rows ahead the table is fetched, so that several misses are on their way at once.
 constexpr std::uint32_t kPrefetch = 8;
@@ -220,28 +219,6 @@ KeyValue GroupTable::key(std::uint32_t group, std::size_t column) const
         return {false, words_[group * nwords_ + same_kind], {}};
     const BytesAt &at = bytes_at_[group * nbytes_ + same_kind];
     return {false, 0, {bytes_.data() + at.start, at.size}};
-}
-
-std::size_t GroupTable::bytes() const
-{
-    return entries_.capacity() * sizeof(Entry) + hashes_.capacity() * sizeof(std::uint64_t) +
-           nulls_.capacity() * sizeof(std::uint64_t) + words_.capacity() * sizeof(std::int64_t) +
-           bytes_at_.capacity() * sizeof(BytesAt) + bytes_.capacity();
-}
-
-void GroupTable::clear()
-{
-    ngroups_ = 0;
-    if (entries_.size() > kKeptCapacity) {
-        entries_.resize(kFirstCapacity);
-        entries_.shrink_to_fit();
-    }
-    std::fill(entries_.begin(), entries_.end(), Entry{});
-    hashes_.clear();
-    nulls_.clear();
-    words_.clear();
-    bytes_at_.clear();
-    bytes_.clear();
 }
 
 } // namespace pipeline::agg

@@ -41,14 +41,8 @@ class GroupTable {
 
     std::uint32_t ngroups() const { return ngroups_; }
 
-    /// `group` < ngroups(); the bytes stay valid until the next resolve() or clear().
+    /// `group` < ngroups(); the bytes stay valid until the next resolve().
     KeyValue key(std::uint32_t group, std::size_t column) const;
-
-    /// Memory in use.
-    std::size_t bytes() const;
-
-    /// Forgets the groups and keeps the memory, unless there is a lot of it.
-    void clear();
 
   private:
     /// An entry of the open-addressing table; `group` counts from 1, 0 = free.

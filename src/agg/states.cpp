@@ -222,21 +222,4 @@ State StateArray::state(std::uint32_t group) const
     return state;
 }
 
-std::size_t StateArray::bytes() const
-{
-    return (counts_.capacity() + words_.capacity()) * sizeof(std::int64_t) +
-           (numbers_.capacity() + squares_.capacity()) * sizeof(double) +
-           (wide_.capacity() + wide_squares_.capacity()) * sizeof(Wide);
-}
-
-void StateArray::clear()
-{
-    counts_.clear();
-    words_.clear();
-    numbers_.clear();
-    squares_.clear();
-    wide_.clear();
-    wide_squares_.clear();
-}
-
 } // namespace pipeline::agg

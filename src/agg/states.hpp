@@ -72,8 +72,6 @@ class StateArray {
 
     State state(std::uint32_t group) const;
     StateKind kind() const { return kind_; }
-    std::size_t bytes() const;
-    void clear();
 
   private:
     template <typename Fn>

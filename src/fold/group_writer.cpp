@@ -65,22 +65,16 @@ void fill_combined(GroupWriter *writer, TupleTableSlot *group)
                            RelationGetRelationName(matrel))));
 }
 
-/// Could the row be updated now? TM_BeingModified: somebody holds a lock on it.
+/// Could the row be updated now? TM_BeingModified: somebody holds a lock on it. The slot has the
+/// page pinned since the row was found.
 TM_Result state_of_stored(GroupWriter *writer)
 {
-    Relation const matrel = writer->target.matrel;
-    ItemPointer const tid = &writer->stored->tts_tid;
-    Buffer const buffer = ReadBuffer(matrel, ItemPointerGetBlockNumber(tid));
-    LockBuffer(buffer, BUFFER_LOCK_SHARE);
-    Page const page = BufferGetPage(buffer);
-    ItemId const item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
-    HeapTupleData tuple;
-    tuple.t_self = *tid;
-    tuple.t_tableOid = RelationGetRelid(matrel);
-    tuple.t_len = ItemIdGetLength(item);
-    tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
-    TM_Result const result = HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(true), buffer);
-    UnlockReleaseBuffer(buffer);
+    auto *const slot = reinterpret_cast<BufferHeapTupleTableSlot *>(writer->stored);
+    Assert(TTS_IS_BUFFERTUPLE(writer->stored) && BufferIsValid(slot->buffer));
+    LockBuffer(slot->buffer, BUFFER_LOCK_SHARE);
+    TM_Result const result =
+        HeapTupleSatisfiesUpdate(slot->base.tuple, GetCurrentCommandId(true), slot->buffer);
+    LockBuffer(slot->buffer, BUFFER_LOCK_UNLOCK);
     return result;
 }
 

@@ -12,7 +12,6 @@ extern "C" {
 #include "utils/array.h"
 }
 
-#include <bit>
 #include <new>
 
 namespace pipeline::partial {

@@ -116,24 +116,5 @@ TEST_CASE("rows of equal keys get the same group, others different ones")
             }
             REQUIRE(table->ngroups() == model.size());
         }
-        table->clear();
-        REQUIRE(table->ngroups() == 0);
-    }
-}
-
-TEST_CASE("a cleared group table numbers from 0 again")
-{
-    const KeyKind kind = KeyKind::kWord;
-    GroupTable table({&kind, 1}, std::pmr::get_default_resource());
-    const std::int64_t words[] = {5, 6, 5};
-    const std::uint16_t rows[] = {0, 1, 2};
-    const Lane lane{words, nullptr, nullptr, nullptr};
-    std::uint32_t groups[3];
-    for (int i = 0; i < 2; i++) {
-        table.resolve({&lane, 1}, {rows, 3}, groups);
-        REQUIRE(groups[0] == 0);
-        REQUIRE(groups[1] == 1);
-        REQUIRE(groups[2] == 0);
-        table.clear();
     }
 }
