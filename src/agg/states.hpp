@@ -55,6 +55,14 @@ struct Wide {
     }
 };
 
+/// How many words carry a state: the count (but for kCount, whose word it is), then the members
+/// that the kind has, in the order of State; low words of 128-bit numbers come first.
+std::size_t words_of(StateKind kind);
+
+/// Can no sum of less than 2^32 such values exceed the numbers that `kind` adds? True for kinds
+/// that add integers; for others only if all selected values are finite and far from the end.
+bool is_moderate(StateKind kind, const Lane &lane, Selection selection);
+
 class StateArray {
   public:
     StateArray(StateKind kind, std::pmr::memory_resource *resource);
@@ -73,12 +81,22 @@ class StateArray {
     State state(std::uint32_t group) const;
     StateKind kind() const { return kind_; }
 
+    /// The state as words_of(kind()) words, for another process to merge.
+    void write(std::uint32_t group, std::int64_t *words) const;
+
+    /// Combines the groups with states that were written, one lane per word and one row per
+    /// state, as the server's combine functions do. False as of update().
+    [[nodiscard]] bool merge(std::span<const Lane> words, Selection selection,
+                             const std::uint32_t *groups);
+
   private:
     template <typename Fn>
     void each_value(const Lane &lane, Selection selection, const std::uint32_t *groups, Fn &&fn);
     bool add_float8(const Lane &lane, Selection selection, const std::uint32_t *groups);
     bool add_float4(const Lane &lane, Selection selection, const std::uint32_t *groups);
     bool add_deviations(const Lane &lane, Selection selection, const std::uint32_t *groups);
+    bool merge_number(std::uint32_t group, std::int64_t count, double number);
+    bool merge_deviations(std::uint32_t group, std::int64_t count, double sum, double squares);
 
     StateKind kind_;
     std::pmr::vector<std::int64_t> counts_;

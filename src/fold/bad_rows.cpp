@@ -100,6 +100,7 @@ spool::Feed part_of(Search *search, uint64 begin, uint64 end, Mode mode)
     part.rows = static_cast<double>(end - begin);
     part.skip = mode == Mode::kCompute ? nullptr : search->skip;
     part.trace = &search->trace;
+    part.npartials = 0;
     return part;
 }
 
@@ -237,6 +238,21 @@ void fold_part(Search *search, uint64 begin, uint64 end, bool try_first)
     fold_part(search, middle, end, true);
 }
 
+/// Groups from writers that aggregated: the rows behind them are gone, so none can be named.
+/// The view stops, and the groups wait.
+void fold_partials(Search *search)
+{
+    spool::Feed part = *search->feed;
+    part.nchunks = 0;
+    const spool::Feed *const former = spool::set_feed(&part);
+    pg::Failure const failure = pg::subtransaction([&] { run(search, Mode::kWrite); });
+    spool::set_feed(former);
+    if (!failure.failed)
+        return;
+    renew_combining(search->view);
+    pg::raise_again(failure);
+}
+
 } // namespace
 
 bool is_row_fault(const pg::Failure &failure, Oid matrel)
@@ -261,6 +277,8 @@ void fold_but_bad_rows(FoldedView *view, Relation definition, Relation matrel,
     begin_search(&search);
     find_bad(&search, 0, search.nrows());
     fold_part(&search, 0, search.nrows(), false);
+    if (feed.npartials > 0)
+        fold_partials(&search);
     if (result->rejected > 0)
         store_records(search.records, view, feed, search.starts, result);
 }

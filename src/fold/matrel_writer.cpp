@@ -35,15 +35,29 @@ void fold_into(const MatrelWriter &writer)
 {
     partial::GeneralPlan *const plan = writer.machine->plan;
     const partial::VectorPlan *const vector_plan = writer.machine->vector_plan;
+    const spool::Feed &feed = *spool::current_feed();
     if (writer.rows != nullptr) {
         partial::run_plan(plan, append_row, writer.rows);
         return;
     }
     partial::GroupReceiver const receive = writer.write ? write_group : check_group;
-    if (settings::vectorize && vector_plan != nullptr && spool::is_whole(*spool::current_feed()) &&
-        partial::run_vector_plan(vector_plan, receive, writer.groups))
+    bool const may_run = vector_plan != nullptr && partial::may_run(vector_plan);
+    if (may_run && settings::vectorize && spool::is_whole(feed)) {
+        partial::run_vector_plan(vector_plan, feed, receive, writer.groups);
         return;
-    partial::run_plan(plan, receive, writer.groups);
+    }
+    if (feed.nchunks > 0 || !may_run)
+        partial::run_plan(plan, receive, writer.groups);
+    if (feed.npartials == 0)
+        return;
+    // What a writer could aggregate has a plan for that here, too: it depends on the definition
+    // only.
+    if (!may_run)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+                        errmsg("waiting rows were aggregated for another definition of the view")));
+    spool::Feed partials = feed;
+    partials.nchunks = 0;
+    partial::run_vector_plan(vector_plan, partials, receive, writer.groups);
 }
 
 void close_matrel(const MatrelWriter &writer)

@@ -39,13 +39,19 @@ spool::Feed feed_of(const FoldedView *view, Collection &collection, int consumer
 {
     spool::Feed feed;
     feed.stream = view->query.stream;
-    feed.chunks = static_cast<const spool::Chunk **>(
-        palloc(sizeof(spool::Chunk *) * static_cast<Size>(collection.nchunks + 1)));
+    Size const bytes = sizeof(spool::Chunk *) * static_cast<Size>(collection.nchunks + 1);
+    feed.chunks = static_cast<const spool::Chunk **>(palloc(bytes));
+    feed.partials = static_cast<const spool::Chunk **>(palloc(bytes));
     for (int c = 0; c < collection.nchunks; c++) {
         TickChunk &chunk = collection.chunks[c];
         if (!is_for(view, chunk, consumer))
             continue;
-        feed.chunks[feed.nchunks++] = parsed_chunk(&chunk, collection.context);
+        const spool::Chunk *const parsed = parsed_chunk(&chunk, collection.context);
+        if (chunk.stream == view->query.definition) {
+            feed.partials[feed.npartials++] = parsed;
+            continue;
+        }
+        feed.chunks[feed.nchunks++] = parsed;
         feed.rows += chunk.nrows;
     }
     return feed;

@@ -98,7 +98,7 @@ void ready_machine(FoldedView *view, Relation definition)
         make_combining(machine, definition);
         machine->plan = partial::make_plan(definition, context);
         if (const PlannedStmt *const statement = partial::single_statement(machine->plan))
-            machine->vector_plan = partial::make_vector_plan(statement);
+            machine->vector_plan = partial::make_vector_plan(statement, definition);
         MemoryContextSetParent(context, state().context);
         view->machine = machine;
     });

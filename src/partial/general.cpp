@@ -249,6 +249,12 @@ bool lock_joined(const GeneralPlan *plan)
     return true;
 }
 
+const PlannedStmt *plan_once(Relation definition)
+{
+    constexpr double kManyRows = 100000;
+    return reads_more_than_stream(definition) ? nullptr : plan_for(definition, kManyRows);
+}
+
 const PlannedStmt *single_statement(const GeneralPlan *plan)
 {
     return plan->joins ? nullptr : plan->statements[0];

@@ -40,6 +40,10 @@ void free_plan(GeneralPlan *plan);
 /// The planned query, for the vectorised path; nullptr if it joins. It lives as long as the plan.
 const PlannedStmt *single_statement(const GeneralPlan *plan);
 
+/// Plans a query for a process that is no fold worker, in CurrentMemoryContext: nothing says when
+/// the statement becomes stale. nullptr if it joins.
+const PlannedStmt *plan_once(Relation definition);
+
 /// Runs the plan over the current feed with the active snapshot.
 void run_plan(const GeneralPlan *plan, GroupReceiver receive, void *arg);
 

@@ -2,8 +2,7 @@
 //
 // Owns: the memory of one run. May call: agg, spool/feed, partial/vector_plan. Invariants: as
 // those of partial/general: one row per group with the columns of the definition; the caller
-// has switched to the owner and to the creation settings; no function runs that the owner may
-// not execute.
+// has switched to the owner and to the creation settings, and has asked may_run().
 #pragma once
 
 #include "partial/general.hpp"
@@ -11,8 +10,12 @@
 
 namespace pipeline::partial {
 
-/// Runs the plan over the current feed and hands on each group. False, with nothing done, if
-/// the general path has to run it (to raise the right error).
-bool run_vector_plan(const VectorPlan *plan, GroupReceiver receive, void *arg);
+/// False if the current user may not do what the plan does: the general path, which asks for
+/// the same rights, has to raise the error.
+bool may_run(const VectorPlan *plan);
+
+/// Runs the plan over the feed, partial states included, and hands on each group.
+void run_vector_plan(const VectorPlan *plan, const spool::Feed &feed, GroupReceiver receive,
+                     void *arg);
 
 } // namespace pipeline::partial

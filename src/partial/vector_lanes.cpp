@@ -277,7 +277,8 @@ LaneBuilder *open_lanes(const VectorPlan *plan, Relation stream)
 {
     auto *builder = static_cast<LaneBuilder *>(palloc0(sizeof(LaneBuilder)));
     builder->plan = plan;
-    builder->descriptor = RelationGetDescr(stream);
+    // A copy is not counted by the resource owner: the lanes may outlive a subtransaction.
+    builder->descriptor = CreateTupleDescCopy(RelationGetDescr(stream));
     builder->values =
         AllocSetContextCreate(CurrentMemoryContext, "vector values", ALLOCSET_DEFAULT_SIZES);
     builder->selected = static_cast<uint16 *>(palloc(sizeof(uint16) * agg::kBlockRows));

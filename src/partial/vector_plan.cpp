@@ -1,10 +1,13 @@
 #include "partial/vector_plan.hpp"
 
+#include "partial/vector_merge.hpp"
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 
 extern "C" {
 #include "catalog/pg_collation.h"
+#include "common/hashfn.h"
+#include "rewrite/rewriteHandler.h"
 }
 
 namespace pipeline::partial {
@@ -245,9 +248,20 @@ const ForeignScan *scan_below(const Agg *top)
                : nullptr;
 }
 
+/// What is stored of the query is the same text for everybody.
+uint64 version_of(Relation definition)
+{
+    char *const text = nodeToString(get_view_query(definition));
+    uint64 const version =
+        hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
+                            static_cast<int>(strlen(text)), RelationGetRelid(definition));
+    pfree(text);
+    return version;
+}
+
 } // namespace
 
-VectorPlan *make_vector_plan(const PlannedStmt *statement)
+VectorPlan *make_vector_plan(const PlannedStmt *statement, Relation definition)
 {
     const auto *top = reinterpret_cast<const Agg *>(statement->planTree);
     if (!IsA(top, Agg) || top->groupingSets != NIL || top->chain != NIL || top->plan.qual != NIL ||
@@ -281,7 +295,12 @@ VectorPlan *make_vector_plan(const PlannedStmt *statement)
             return nullptr;
     }
     // Keys that are constants are in no GROUP BY of the plan; all others are.
-    return plan->nkeys <= static_cast<int>(agg::kMaxKeys) ? plan : nullptr;
+    if (plan->nkeys > static_cast<int>(agg::kMaxKeys))
+        return nullptr;
+    plan->version = version_of(definition);
+    const VectorPlan *const plans[] = {plan};
+    plan->alone = merge_plans(plans, 1);
+    return plan;
 }
 
 } // namespace pipeline::partial

@@ -60,7 +60,10 @@ struct VectorColumn {
     int number; ///< of the key or the aggregate
 };
 
+struct MergedPlan;
+
 struct VectorPlan {
+    uint64 version; ///< of the definition: the same for all processes that know the same one
     const PlannedStmt *statement;
     const ForeignScan *scan;
     List *result_types; ///< the target list of the top node
@@ -73,9 +76,11 @@ struct VectorPlan {
     VectorAggregate *aggregates;
     int ncolumns;
     VectorColumn *columns;
+    const MergedPlan *alone; ///< the plan by itself
 };
 
-/// nullptr if the query is not served. `statement` must outlive the plan.
-VectorPlan *make_vector_plan(const PlannedStmt *statement);
+/// nullptr if the query is not served. `statement`, the planned query of `definition`, must outlive
+/// the plan.
+VectorPlan *make_vector_plan(const PlannedStmt *statement, Relation definition);
 
 } // namespace pipeline::partial

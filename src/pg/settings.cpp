@@ -9,6 +9,7 @@ constinit int stream_insert_level = kSyncReceive;
 constinit bool read_own_writes = true;
 constinit int read_own_writes_timeout = 10000;
 constinit bool matrels_writable = false;
+constinit int preaggregate_after = 65536;
 constinit int num_workers = 1;
 constinit bool folding = true;
 constinit bool vectorize = true;
@@ -51,6 +52,13 @@ void define_for_writers()
                             "writes.",
                             "A value of 0 turns off the wait.", &read_own_writes_timeout, 10000, 0,
                             3600000, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.preaggregate_after",
+                            "Sets the number of rows of a statement from which on it aggregates "
+                            "them itself.",
+                            "Where there are few groups, that is cheaper than to hand the rows to "
+                            "a fold worker. A value of -1 turns it off.",
+                            &preaggregate_after, 65536, -1, INT_MAX, PGC_USERSET, 0, nullptr,
+                            nullptr, nullptr);
 }
 
 void define_for_views()

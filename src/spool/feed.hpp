@@ -24,6 +24,8 @@ struct Feed {
     int nchunks = 0;
     const Chunk **chunks = nullptr;
     double rows = 0; ///< how many rows they hold: the planner's estimate, too
+    int npartials = 0;
+    const Chunk **partials = nullptr; ///< states of the view's groups, from writers
 
     // A part of the rows. They are numbered from 0 through all chunks.
     int first_chunk = 0;          ///< a scan begins at this row of this chunk, ...

@@ -1,10 +1,13 @@
 #include "stream/row_encoder.hpp"
 
+#include "agg/lanes.hpp"
 #include "batch/batch.hpp"
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
+#include "pg/settings.hpp"
 #include "spool/chunk.hpp"
 #include "spool/writer.hpp"
+#include "stream/preaggregation.hpp"
 
 extern "C" {
 #include "access/detoast.h"
@@ -16,7 +19,7 @@ namespace pipeline::stream {
 
 /// Lives in palloc'd memory and is never destroyed: all it owns comes from `context`.
 struct RowEncoder {
-    RowEncoder(Relation stream, MemoryContext parent);
+    RowEncoder(Relation relation, MemoryContext parent);
 
     MemoryContext context;
     MemoryContext flattened; ///< detoasted values of the row at hand
@@ -29,8 +32,16 @@ struct RowEncoder {
     char (*scratch)[128]; ///< of each, a by-value datum or a varlena packed into short form
     int arrival;          ///< slot index of arrival_timestamp, -1 = none
     TimestampTz arrival_time;
-    batch::Batch *rows;
+    batch::Batch *rows; ///< of the next chunk, or of the block to be aggregated
     spool::StatementWriter *writer;
+
+    // Aggregation instead of rows (stream/preaggregation):
+    Relation stream;
+    Preaggregation *aggregation; ///< nullptr: rows are written
+    Size block_bytes;
+    uint64 nrows;    ///< of the statement
+    uint64 next_try; ///< begin when there are so many
+    TimestampTz begun; ///< when the first chunk was written
 };
 
 namespace {
@@ -88,6 +99,15 @@ void set_varlena_cell(RowEncoder *encoder, int column, Datum value)
     }
 }
 
+/// The most bytes that wait to be aggregated.
+constexpr Size kMaxBlockBytes = Size{1} << 20;
+
+/// A client that is slower than this (rows per second) gains nothing: it sends what it has, while
+/// CREATE VIEW waits for its commit.
+constexpr uint64 kSlowestAggregated = 20000;
+
+constexpr uint64 kNever = UINT64_MAX;
+
 void fill_cells(RowEncoder *encoder, TupleTableSlot *slot)
 {
     slot_getallattrs(slot);
@@ -109,9 +129,24 @@ void fill_cells(RowEncoder *encoder, TupleTableSlot *slot)
     }
 }
 
-void flush(RowEncoder *encoder)
+batch::Batch *make_batch(RowEncoder *encoder)
 {
-    batch::Batch &rows = *encoder->rows;
+    void *const place = MemoryContextAlloc(encoder->context, sizeof(batch::Batch));
+    return pg::enter([&] {
+        return new (place) batch::Batch(
+            {encoder->layout, static_cast<std::size_t>(encoder->ncolumns)}, &encoder->memory);
+    });
+}
+
+std::span<const batch::Cell> cells_of(const RowEncoder *encoder)
+{
+    return {encoder->cells, static_cast<std::size_t>(encoder->ncolumns)};
+}
+
+// ---- rows as chunks ------------------------------------------------------------------------
+
+void flush(RowEncoder *encoder, batch::Batch &rows)
+{
     if (rows.nrows() == 0)
         return;
     std::size_t const bound = spool::encoded_size(rows);
@@ -119,15 +154,111 @@ void flush(RowEncoder *encoder)
     std::size_t const size = pg::enter([&] { return spool::encode(rows, {chunk, bound}); });
     auto const nrows = static_cast<uint32>(rows.nrows());
     rows.clear();
-    spool::write_chunk(encoder->writer, nrows, chunk, size);
+    spool::write_chunk(encoder->writer, encoder->writer->stream, nrows, chunk, size);
+    if (encoder->begun == 0)
+        encoder->begun = GetCurrentTimestamp();
+}
+
+void add_to_chunk(RowEncoder *encoder, batch::Batch &rows)
+{
+    std::span<const batch::Cell> const cells = cells_of(encoder);
+    std::size_t size = spool::encoded_size_with(rows, cells);
+    if (size > spool::kMaxPageChunk && rows.nrows() > 0) {
+        flush(encoder, rows);
+        size = spool::encoded_size_with(rows, cells);
+    }
+    spool::check_chunk_size(size); // before a second copy of it
+    pg::enter([&] { rows.append(cells); });
+    if (size > spool::kMaxPageChunk)
+        flush(encoder, rows); // a row wider than a page: a chunk of its own
+}
+
+// ---- aggregation ---------------------------------------------------------------------------
+
+/// The block could not be aggregated: its rows go the usual way.
+void write_block(RowEncoder *encoder, const batch::Batch &block)
+{
+    batch::Batch *const rows = make_batch(encoder);
+    MemoryContext const scratch =
+        AllocSetContextCreate(encoder->context, "block of rows", ALLOCSET_SMALL_SIZES);
+    spool::Chunk const chunk = pg::enter([&] {
+        pg::ContextResource memory(scratch);
+        return spool::Chunk::over(block, &memory);
+    });
+    for (uint32 row = 0; row < chunk.nrows(); row++) {
+        for (int column = 0; column < encoder->ncolumns; column++) {
+            const std::byte *const value = chunk.value(static_cast<Size>(column), row);
+            int const width = encoder->layout[column].width;
+            encoder->cells[column] = {value, 0};
+            if (value != nullptr)
+                encoder->cells[column].size = width == batch::kVarlena
+                                                  ? static_cast<uint32>(VARSIZE_ANY(value))
+                                                  : static_cast<uint32>(width);
+        }
+        add_to_chunk(encoder, *rows);
+    }
+    flush(encoder, *rows);
+    pg::enter([&] { rows->~Batch(); });
+    pfree(rows);
+    MemoryContextDelete(scratch);
+}
+
+void end_aggregation(RowEncoder *encoder)
+{
+    write_groups(encoder->aggregation, encoder->writer);
+    end_preaggregation(encoder->aggregation);
+    encoder->aggregation = nullptr;
+}
+
+void aggregate_block(RowEncoder *encoder)
+{
+    batch::Batch &block = *encoder->rows;
+    if (block.nrows() == 0)
+        return;
+    if (!take_rows(encoder->aggregation, block))
+        write_block(encoder, block);
+    block.clear();
+    encoder->block_bytes = 0;
+    switch (advice(encoder->aggregation)) {
+    case Advice::kGoOn:
+        break;
+    case Advice::kWrite:
+        write_groups(encoder->aggregation, encoder->writer);
+        break;
+    case Advice::kStop:
+        end_aggregation(encoder);
+        encoder->next_try = kNever;
+    }
+}
+
+void add_to_block(RowEncoder *encoder)
+{
+    std::span<const batch::Cell> const cells = cells_of(encoder);
+    for (const batch::Cell &cell : cells)
+        encoder->block_bytes += cell.size;
+    pg::enter([&] { encoder->rows->append(cells); });
+    if (encoder->rows->nrows() == agg::kBlockRows || encoder->block_bytes >= kMaxBlockBytes)
+        aggregate_block(encoder);
+}
+
+void consider_aggregation(RowEncoder *encoder)
+{
+    encoder->next_try = kNever;
+    flush(encoder, *encoder->rows);
+    auto const slowest =
+        static_cast<int64>(encoder->nrows * uint64{USECS_PER_SEC} / kSlowestAggregated);
+    if (encoder->begun != 0 && GetCurrentTimestamp() - encoder->begun > slowest)
+        return;
+    encoder->aggregation = begin_preaggregation(encoder->stream, encoder->context);
+    encoder->block_bytes = 0;
 }
 
 } // namespace
 
-RowEncoder::RowEncoder(Relation stream, MemoryContext parent)
+RowEncoder::RowEncoder(Relation relation, MemoryContext parent)
     : context(parent),
       flattened(AllocSetContextCreate(parent, "stream values", ALLOCSET_SMALL_SIZES)),
-      memory(parent), descriptor(RelationGetDescr(stream)), ncolumns(0), arrival(-1),
+      memory(parent), descriptor(RelationGetDescr(relation)), ncolumns(0), arrival(-1),
       arrival_time(0)
 {
     auto const natts = static_cast<Size>(descriptor->natts);
@@ -137,11 +268,16 @@ RowEncoder::RowEncoder(Relation stream, MemoryContext parent)
     cells = static_cast<batch::Cell *>(MemoryContextAlloc(context, natts * sizeof(batch::Cell)));
     scratch = static_cast<char(*)[128]>(MemoryContextAlloc(context, natts * sizeof(*scratch)));
     describe_columns(this);
-    writer = spool::begin_statement(RelationGetRelid(stream), context);
-    void *const place = MemoryContextAlloc(context, sizeof(batch::Batch));
-    rows = pg::enter([&] {
-        return new (place) batch::Batch({layout, static_cast<std::size_t>(ncolumns)}, &memory);
-    });
+    writer = spool::begin_statement(RelationGetRelid(relation), context);
+    rows = make_batch(this);
+    stream = relation;
+    aggregation = nullptr;
+    block_bytes = 0;
+    nrows = 0;
+    next_try = settings::preaggregate_after < 0
+                   ? kNever
+                   : static_cast<uint64>(settings::preaggregate_after);
+    begun = 0;
 }
 
 RowEncoder *begin_rows(Relation stream, MemoryContext context)
@@ -178,25 +314,23 @@ bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
 
 void add_row(RowEncoder *encoder, TupleTableSlot *slot)
 {
+    if (encoder->nrows++ == encoder->next_try)
+        consider_aggregation(encoder);
     fill_cells(encoder, slot);
-    batch::Batch &rows = *encoder->rows;
-    std::span<const batch::Cell> const cells{encoder->cells,
-                                             static_cast<std::size_t>(encoder->ncolumns)};
-    std::size_t size = spool::encoded_size_with(rows, cells);
-    if (size > spool::kMaxPageChunk && rows.nrows() > 0) {
-        flush(encoder);
-        size = spool::encoded_size_with(rows, cells);
-    }
-    spool::check_chunk_size(size); // before a second copy of it
-    pg::enter([&] { rows.append(cells); });
-    if (size > spool::kMaxPageChunk)
-        flush(encoder); // a row wider than a page: a chunk of its own
+    if (encoder->aggregation != nullptr)
+        add_to_block(encoder);
+    else
+        add_to_chunk(encoder, *encoder->rows);
     MemoryContextReset(encoder->flattened);
 }
 
 void end_rows(RowEncoder *encoder)
 {
-    flush(encoder);
+    if (encoder->aggregation != nullptr)
+        aggregate_block(encoder);
+    if (encoder->aggregation != nullptr)
+        end_aggregation(encoder);
+    flush(encoder, *encoder->rows);
     spool::end_statement(encoder->writer);
 }
 

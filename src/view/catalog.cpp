@@ -406,7 +406,7 @@ bool is_stream_server(ForeignServer *server)
     return strcmp(get_func_name(handler), "stream_fdw_handler") == 0;
 }
 
-void apply_creation_settings(Relation definition)
+static List *kept_options(Relation definition)
 {
     HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RelationGetRelid(definition)));
     if (!HeapTupleIsValid(tuple))
@@ -415,13 +415,26 @@ void apply_creation_settings(Relation definition)
     Datum const stored = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &isnull);
     List *const options = isnull ? NIL : untransformRelOptions(stored);
     ReleaseSysCache(tuple);
-    for (auto *option : pg::each<DefElem>(options)) {
+    return options;
+}
+
+void apply_creation_settings(Relation definition)
+{
+    for (auto *option : pg::each<DefElem>(kept_options(definition))) {
         // Reloptions can be written by hand in a CREATE VIEW; no other setting may be smuggled
         // into the fold worker that way.
         if (is_creation_setting(option->defname))
             set_config_option(option->defname, defGetString(option), PGC_USERSET, PGC_S_SESSION,
                               GUC_ACTION_SAVE, true, 0, false);
     }
+}
+
+const char *creation_setting(Relation definition, const char *name)
+{
+    for (auto *option : pg::each<DefElem>(kept_options(definition)))
+        if (pg_strcasecmp(option->defname, name) == 0)
+            return defGetString(option);
+    return nullptr;
 }
 
 } // namespace pipeline::view

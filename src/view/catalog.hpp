@@ -25,8 +25,12 @@ struct ContinuousQuery {
     bool failed;
     bool lost; ///< detached from its stream; has no progress
 
-    /// `source` is what a chunk names: a stream, or a view to which rows are given once more.
-    bool reads(Oid source) const { return stream == source || view == source; }
+    /// `source` is what a chunk names: a stream, a view to which rows are given once more, or a
+    /// definition whose groups a writer has aggregated.
+    bool reads(Oid source) const
+    {
+        return stream == source || view == source || definition == source;
+    }
 };
 
 /// OID of relation `name` of schema pipelinedb; InvalidOid where the extension is not there.
@@ -81,5 +85,8 @@ bool is_stream_server(ForeignServer *server);
 /// The settings that a query runs with are kept as reloptions of its definition; this applies
 /// them (set_config_option, GUC_ACTION_SAVE) inside the caller's GUC nest level.
 void apply_creation_settings(Relation definition);
+
+/// The value of one of them, in CurrentMemoryContext; nullptr if it was not kept.
+const char *creation_setting(Relation definition, const char *name);
 
 } // namespace pipeline::view

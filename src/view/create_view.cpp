@@ -6,6 +6,7 @@
 #include "pg/settings.hpp"
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
+#include "spool/view_lock.hpp"
 #include "spool/writer.hpp"
 #include "view/catalog.hpp"
 #include "view/creation_notices.hpp"
@@ -232,8 +233,10 @@ Oid created_view(const ViewStmt *statement, Oid schema)
     return view;
 }
 
-void start_counting(Oid view)
+void start_counting(Oid view, Oid stream)
 {
+    // Writers that aggregate have no groups for a view that they did not know.
+    spool::lock_views_of(stream);
     // The fold worker takes this exclusively before it empties a spool generation, so chunks
     // that a view still uncommitted needs are kept.
     LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false), kCreationLock,
@@ -249,7 +252,7 @@ void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
     recordDependencyOn(&dependent, &referenced, DEPENDENCY_NORMAL);
 
     FullTransactionId const own = GetTopFullTransactionId();
-    start_counting(view);
+    start_counting(view, stream);
     ContinuousQuery query{};
     query.view = view;
     query.definition = definition;

@@ -28,7 +28,7 @@ Oid created_view(const ViewStmt *statement, Oid schema);
 Oid creation_schema(const ViewStmt *statement);
 
 /// The view counts from here on: its start progress, and the lock that keeps what it needs.
-void start_counting(Oid view);
+void start_counting(Oid view, Oid stream);
 
 /// A copy of the query that a view or a definition stores.
 Query *stored_query(Oid view);

@@ -22,10 +22,10 @@ my %may_include = (
     'chunk'     => [qw(batch)],
     'xid_set'   => [qw(batch)],
     'spool'     => [qw(pg batch view/catalog)],
-    'view'      => [qw(pg sketch spool/progress spool/rendezvous spool/writer)],
+    'view'      => [qw(pg sketch spool/progress spool/rendezvous spool/view_lock spool/writer)],
     'partial'   => [qw(pg agg batch spool view/catalog view/state_form)],
     'fold'      => [qw(pg partial agg batch spool view)],
-    'stream'    => [qw(pg batch partial spool view/catalog)],
+    'stream'    => [qw(pg agg batch partial spool view/catalog)],
     'reader'    => [qw(pg agg sketch view)],
     'supervise' => [qw(pg spool/rendezvous fold/entry view/catalog)],
 );
