@@ -128,9 +128,8 @@ bool StateArray::merge_deviations(std::uint32_t group, std::int64_t count, doubl
     const double total = numbers_[group] + sum;
     const double distance = numbers_[group] / n1 - sum / n2;
     const double both = squares_[group] + squares + n1 * n2 * distance * distance / n;
-    const bool fits =
-        (!std::isinf(total) || std::isinf(numbers_[group]) || std::isinf(sum)) &&
-        (!std::isinf(both) || std::isinf(squares_[group]) || std::isinf(squares));
+    const bool fits = (!std::isinf(total) || std::isinf(numbers_[group]) || std::isinf(sum)) &&
+                      (!std::isinf(both) || std::isinf(squares_[group]) || std::isinf(squares));
     numbers_[group] = total;
     squares_[group] = both;
     return fits;
@@ -172,8 +171,7 @@ bool StateArray::merge(std::span<const Lane> words, Selection selection,
             fits &= merge_number(group, count, number_of(word));
             continue;
         case StateKind::kDeviations:
-            fits &= merge_deviations(group, count, number_of(word),
-                                     number_of(words[2].words[row]));
+            fits &= merge_deviations(group, count, number_of(word), number_of(words[2].words[row]));
             continue;
         case StateKind::kMoments:
             wide_squares_[group].add(wide_of(&words[3], row).value());

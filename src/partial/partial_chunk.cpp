@@ -61,9 +61,9 @@ batch::ColumnLayout *layout_of(const VectorPlan *plan)
 /// One group on its way into a batch.
 struct GroupRow {
     batch::Cell *cells;
-    int64 *words;  ///< of all columns that are words
-    char **texts;  ///< of each key, room for a varlena
-    Size *room;    ///< of each key
+    int64 *words; ///< of all columns that are words
+    char **texts; ///< of each key, room for a varlena
+    Size *room;   ///< of each key
 };
 
 GroupRow make_row(const VectorPlan *plan)
@@ -207,8 +207,7 @@ agg::Lane bytes_lane(const spool::Chunk &chunk, Size column, uint32 first, uint3
         if (value == nullptr)
             continue;
         const void *const datum = value;
-        room.starts[i] =
-            is_text ? reinterpret_cast<const std::byte *>(VARDATA_ANY(datum)) : value;
+        room.starts[i] = is_text ? reinterpret_cast<const std::byte *>(VARDATA_ANY(datum)) : value;
         room.sizes[i] = is_text ? static_cast<uint32>(VARSIZE_ANY_EXHDR(datum))
                                 : static_cast<uint32>(chunk.layout(column).width);
     }
@@ -227,8 +226,9 @@ void write_partials(const VectorRun *run, int view, PartialSink sink, void *arg)
     const batch::ColumnLayout *const layout = layout_of(plan);
     auto *memory = new (palloc(sizeof(pg::ContextResource))) pg::ContextResource(context);
     void *const place = palloc(sizeof(batch::Batch));
-    auto *const batch =
-        pg::enter([&] { return new (place) batch::Batch({layout, ncolumns}, memory); });
+    auto *const batch = pg::enter([&] {
+        return new (place) batch::Batch({layout, ncolumns}, memory);
+    });
     GroupRow row = make_row(plan);
     std::span<const batch::Cell> const cells{row.cells, ncolumns};
     for (uint32 group = 0; group < count_groups(run, view); group++) {

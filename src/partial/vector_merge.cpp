@@ -62,8 +62,8 @@ int merge_state(Grouping *grouping, const MergedState &state)
         if (known.kind == state.kind && known.input == state.input && known.filter == state.filter)
             return s;
     }
-    grouping->states = static_cast<MergedState *>(
-        repalloc(grouping->states, sizeof(MergedState) * (static_cast<Size>(grouping->nstates) + 1)));
+    grouping->states = static_cast<MergedState *>(repalloc(
+        grouping->states, sizeof(MergedState) * (static_cast<Size>(grouping->nstates) + 1)));
     grouping->states[grouping->nstates] = state;
     return grouping->nstates++;
 }
@@ -105,12 +105,10 @@ MergedPlan *merge_plans(const VectorPlan *const *plans, int nplans)
     all->lanes = static_cast<VectorPlan *>(palloc0(sizeof(VectorPlan)));
     all->lanes->statement = plans[0]->statement;
     all->lanes->scan = plans[0]->scan;
-    all->lanes->inputs = static_cast<VectorInput *>(
-        palloc0(sizeof(VectorInput) * static_cast<Size>(ninputs + 1)));
-    all->groupings =
-        static_cast<Grouping *>(palloc0(sizeof(Grouping) * static_cast<Size>(nplans)));
-    all->views =
-        static_cast<MergedView *>(palloc0(sizeof(MergedView) * static_cast<Size>(nplans)));
+    all->lanes->inputs =
+        static_cast<VectorInput *>(palloc0(sizeof(VectorInput) * static_cast<Size>(ninputs + 1)));
+    all->groupings = static_cast<Grouping *>(palloc0(sizeof(Grouping) * static_cast<Size>(nplans)));
+    all->views = static_cast<MergedView *>(palloc0(sizeof(MergedView) * static_cast<Size>(nplans)));
     for (int i = 0; i < nplans; i++)
         merge_view(all, plans[i]);
     return all;

@@ -32,8 +32,8 @@ namespace {
 
 [[noreturn]] void raise_overflow()
 {
-    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-                    errmsg("value out of range: overflow")));
+    ereport(ERROR,
+            (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("value out of range: overflow")));
     pg_unreachable();
 }
 
@@ -53,8 +53,8 @@ GroupSet make_set(const Grouping &grouping, MemoryContext context, pg::ContextRe
     set.states = static_cast<agg::StateArray **>(
         MemoryContextAlloc(context, sizeof(agg::StateArray *) * (nstates + 1)));
     pg::enter([&] {
-        set.table = new (table) agg::GroupTable(
-            {grouping.kinds, static_cast<std::size_t>(grouping.nkeys)}, memory);
+        set.table = new (table)
+            agg::GroupTable({grouping.kinds, static_cast<std::size_t>(grouping.nkeys)}, memory);
         for (Size s = 0; s < nstates; s++)
             set.states[s] = new (static_cast<agg::StateArray *>(states) + s)
                 agg::StateArray(grouping.states[s].kind, memory);

@@ -17,7 +17,7 @@ extern int stream_insert_level;     ///< an InsertLevel
 extern bool read_own_writes;        ///< SELECT waits for this session's own committed writes
 extern int read_own_writes_timeout; ///< ms; how long such a SELECT waits at most
 extern bool matrels_writable;       ///< allow DML on the tables behind views
-extern int preaggregate_after;       ///< rows of a statement; -1 = never
+extern int preaggregate_after;      ///< rows of a statement; -1 = never
 extern int num_workers;             ///< fold workers per database
 extern bool folding;                ///< false: no fold worker runs
 extern bool vectorize;              ///< common queries by loops over columns

@@ -487,8 +487,8 @@ Chunk Chunk::over(const Batch &batch, std::pmr::memory_resource *arena)
     Chunk chunk;
     const std::size_t ncolumns = batch.ncolumns();
     chunk.nrows_ = batch.nrows();
-    auto *columns = static_cast<Column *>(
-        arena->allocate((ncolumns + 1) * sizeof(Column), alignof(Column)));
+    auto *columns =
+        static_cast<Column *>(arena->allocate((ncolumns + 1) * sizeof(Column), alignof(Column)));
     for (std::size_t i = 0; i < ncolumns; ++i) {
         const batch::Column &from = batch.columns()[i];
         Column *column = new (columns + i) Column{};

@@ -25,12 +25,14 @@ bool hold_views_of(Oid stream)
     return LockAcquire(&tag, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/// A queued request makes the tries of further writers fail (lock.c, LockAcquireExtended), which
-/// then write rows: so it is waited for in the lock's queue, where deadlocks are found.
+/// The mode conflicts with that of writers and not with itself: views of one stream can be created
+/// at the same time. A queued request makes the tries of further writers fail (lock.c,
+/// LockAcquireExtended), which then write rows: so it is waited for in the lock's queue, where
+/// deadlocks are found.
 void lock_views_of(Oid stream)
 {
     LOCKTAG const tag = tag_of(stream);
-    (void) LockAcquire(&tag, ExclusiveLock, false, false);
+    (void) LockAcquire(&tag, RowExclusiveLock, false, false);
 }
 
 } // namespace pipeline::spool

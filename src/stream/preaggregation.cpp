@@ -52,18 +52,16 @@ struct Preaggregation {
     int nviews;
     int nruns;
     ViewRun *runs;
-    uint64 rows;       ///< taken since the groups were forgotten, ...
-    uint64 groups;     ///< ... what came of them, over all views, ...
-    uint64 judged;     ///< ... and how many rows at the last judgement ...
-    uint64 new_groups; ///< ... with how many groups since the one before
+    uint64 rows;   ///< taken since the groups were forgotten, ...
+    uint64 judged; ///< ... and at the last judgement, ...
+    uint64 groups; ///< ... when there were so many groups, over all views
     bool pays;
 };
 
 namespace {
 
 /// Rows between two looks at whether it pays.
-constexpr uint64 kJudgeEvery = 64 * uint64{agg::kBlockRows};
-constexpr uint64 kFirstJudgement = 8 * uint64{agg::kBlockRows};
+constexpr uint64 kJudgeEvery = 32 * uint64{agg::kBlockRows};
 
 List *views_of(Oid stream)
 {
@@ -105,9 +103,9 @@ bool plan_view(const view::ContinuousQuery *query, Candidate *candidate)
 
 bool have_same_run(const Candidate &one, const Candidate &other)
 {
-    bool const same_zone = one.timezone == other.timezone ||
-                           (one.timezone != nullptr && other.timezone != nullptr &&
-                            strcmp(one.timezone, other.timezone) == 0);
+    bool const same_zone =
+        one.timezone == other.timezone || (one.timezone != nullptr && other.timezone != nullptr &&
+                                           strcmp(one.timezone, other.timezone) == 0);
     return one.owner == other.owner && same_zone && partial::can_merge(one.plan, other.plan);
 }
 
@@ -230,13 +228,13 @@ uint64 count_groups(const Preaggregation *preaggregation)
 void judge(Preaggregation *preaggregation)
 {
     uint64 const judged = preaggregation->judged;
-    if (preaggregation->rows < judged + (judged == 0 ? kFirstJudgement : kJudgeEvery))
+    if (preaggregation->rows < judged + kJudgeEvery)
         return;
     uint64 const groups = count_groups(preaggregation);
     uint64 const possible =
         (preaggregation->rows - judged) * static_cast<uint64>(preaggregation->nviews);
     uint64 const fresh = groups - preaggregation->groups;
-    preaggregation->pays = fresh * (judged == 0 ? 10 : 20) < possible * 9;
+    preaggregation->pays = fresh < possible / 2;
     preaggregation->groups = groups;
     preaggregation->judged = preaggregation->rows;
 }
@@ -313,8 +311,7 @@ bool take_rows(Preaggregation *preaggregation, const batch::Batch &rows)
 
 Advice advice(const Preaggregation *preaggregation)
 {
-    if (!preaggregation->pays ||
-        spool::count_catalog_changes() != preaggregation->catalog_changes)
+    if (!preaggregation->pays || spool::count_catalog_changes() != preaggregation->catalog_changes)
         return Advice::kStop;
     Size size = 0;
     for (int r = 0; r < preaggregation->nruns; r++)

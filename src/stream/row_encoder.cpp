@@ -39,8 +39,8 @@ struct RowEncoder {
     Relation stream;
     Preaggregation *aggregation; ///< nullptr: rows are written
     Size block_bytes;
-    uint64 nrows;    ///< of the statement
-    uint64 next_try; ///< begin when there are so many
+    uint64 nrows;      ///< of the statement
+    uint64 next_try;   ///< begin when there are so many
     TimestampTz begun; ///< when the first chunk was written
 };
 
@@ -274,9 +274,8 @@ RowEncoder::RowEncoder(Relation relation, MemoryContext parent)
     aggregation = nullptr;
     block_bytes = 0;
     nrows = 0;
-    next_try = settings::preaggregate_after < 0
-                   ? kNever
-                   : static_cast<uint64>(settings::preaggregate_after);
+    next_try = settings::preaggregate_after < 0 ? kNever
+                                                : static_cast<uint64>(settings::preaggregate_after);
     begun = 0;
 }
 
