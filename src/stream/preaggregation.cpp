@@ -72,9 +72,7 @@ List *views_of(Oid stream)
     return views;
 }
 
-/// Plans the view's query as its owner; false if it is not served. The lock on the definition is
-/// given back: the plan rests on the server's own functions and the stream only, and DROP VIEW
-/// shall not wait for a long COPY.
+/// Plans the view's query as its owner; false if it is not served.
 bool plan_view(const view::ContinuousQuery *query, Candidate *candidate)
 {
     if (!ConditionalLockRelationOid(query->definition, AccessShareLock))
@@ -97,7 +95,7 @@ bool plan_view(const view::ContinuousQuery *query, Candidate *candidate)
     if (purity == partial::Purity::kTimeZoneOnly)
         candidate->timezone = view::creation_setting(definition, "timezone");
     candidate->plan = plan;
-    relation_close(definition, AccessShareLock);
+    relation_close(definition, NoLock);
     return purity == partial::Purity::kPure || candidate->timezone != nullptr;
 }
 
@@ -273,8 +271,10 @@ Preaggregation *begin_preaggregation(Relation stream, MemoryContext parent)
     bool served = false;
     const spool::Feed *const feed = spool::current_feed();
     pg::Failure failure;
+    // Rolled back, so that planning leaves no lock on the definitions: DROP VIEW shall not wait for
+    // a long COPY. The plans rest on the server's own functions and the stream, which is locked.
     if (views != NIL)
-        failure = pg::subtransaction([&] {
+        failure = pg::trial([&] {
             MemoryContextSwitchTo(context);
             make_runs(preaggregation, stream, views, &served);
         });
