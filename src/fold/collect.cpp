@@ -216,7 +216,8 @@ void collect_surveyed(Collection *collection, Snapshot snapshot)
 /// Rows of constant columns take no bytes in a chunk but as much time as others.
 Size weight_of(const spool::StoredChunk &stored)
 {
-    return std::max(spool::chunk_size(stored), static_cast<Size>(stored.nrows) * 16);
+    Size const rows = stored.nrows > 0 ? static_cast<Size>(stored.nrows) : 0;
+    return std::max(spool::chunk_size(stored), rows * 16);
 }
 
 const spool::Chunk *parsed_chunk(TickChunk *chunk, MemoryContext context)

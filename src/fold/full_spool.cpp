@@ -24,6 +24,7 @@ extern "C" {
 }
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace pipeline::fold {
 namespace {
@@ -220,7 +221,7 @@ spool::Visit visit_lost(const spool::StoredChunk &chunk, void *arg)
     auto *claims = static_cast<Claims *>(arg);
     for (auto *claim : pg::each<Claim>(claims->all))
         if (claim->holds && lacks(claim->holder, chunk))
-            claim->rows += chunk.nrows;
+            claim->rows += std::abs(chunk.nrows);
     return spool::Visit::kNext;
 }
 

@@ -24,7 +24,7 @@ struct StoredChunk {
     uint64 xid;
     int64 seq;
     Oid stream;
-    int32 nrows;
+    int32 nrows; ///< negative: groups stand for so many rows (spool/writer.hpp)
     Position position;
     Datum batch; ///< the bytea, in the page or toasted: valid during the visit only
 };

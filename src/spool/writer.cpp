@@ -68,7 +68,7 @@ void *chunk_buffer(StatementWriter *writer, std::size_t size)
     return block + MAXIMUM_ALIGNOF;
 }
 
-void write_chunk(StatementWriter *writer, Oid source, uint32 nrows, void *chunk, std::size_t size)
+void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size)
 {
     check_room(size, writer->relation == nullptr);
     if (writer->relation == nullptr)
@@ -82,7 +82,7 @@ void write_chunk(StatementWriter *writer, Oid source, uint32 nrows, void *chunk,
     values[kXid] = FullTransactionIdGetDatum(GetTopFullTransactionId());
     values[kSeq] = Int64GetDatum(++chunk_counter);
     values[kStream] = ObjectIdGetDatum(source);
-    values[kRows] = Int32GetDatum(static_cast<int32>(nrows));
+    values[kRows] = Int32GetDatum(nrows);
     values[is_wide ? kWide : kBatch] = PointerGetDatum(datum);
     nulls[is_wide ? kBatch : kWide] = true;
 

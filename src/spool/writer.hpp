@@ -33,9 +33,10 @@ void check_chunk_size(std::size_t size);
 void *chunk_buffer(StatementWriter *writer, std::size_t size);
 
 /// Inserts the chunk that was encoded into chunk_buffer(). `source` is what it holds rows of: the
-/// stream, or a definition whose groups were aggregated. Larger ones than kMaxPageChunk go
-/// to the column "wide" (TOAST).
-void write_chunk(StatementWriter *writer, Oid source, uint32 nrows, void *chunk, std::size_t size);
+/// stream, or a definition whose groups were aggregated: then `nrows` is negative, and tells how
+/// many rows they stand for, some of them in other chunks of the statement. Larger ones than
+/// kMaxPageChunk go to the column "wide" (TOAST).
+void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size);
 
 /// Releases what the statement holds; locks stay to the end of the transaction.
 void end_statement(StatementWriter *writer);

@@ -240,6 +240,7 @@ void judge(Preaggregation *preaggregation)
 struct GroupSink {
     spool::StatementWriter *writer;
     Oid definition;
+    uint64 rows; ///< that the groups stand for, and that no chunk says yet
 };
 
 void write_batch(const batch::Batch &groups, void *arg)
@@ -248,8 +249,9 @@ void write_batch(const batch::Batch &groups, void *arg)
     std::size_t const bound = spool::encoded_size(groups);
     auto *const chunk = static_cast<std::byte *>(spool::chunk_buffer(sink->writer, bound));
     std::size_t const size = pg::enter([&] { return spool::encode(groups, {chunk, bound}); });
-    spool::write_chunk(sink->writer, sink->definition, static_cast<uint32>(groups.nrows()), chunk,
-                       size);
+    auto const rows = static_cast<int32>(std::min(sink->rows, uint64{INT32_MAX}));
+    sink->rows -= static_cast<uint64>(rows);
+    spool::write_chunk(sink->writer, sink->definition, -rows, chunk, size);
 }
 
 } // namespace
@@ -329,7 +331,7 @@ void write_groups(Preaggregation *preaggregation, spool::StatementWriter *writer
     for (int r = 0; r < preaggregation->nruns; r++) {
         const ViewRun &run = preaggregation->runs[r];
         for (int v = 0; v < run.nviews; v++) {
-            GroupSink sink{writer, run.definitions[v]};
+            GroupSink sink{writer, run.definitions[v], preaggregation->rows};
             partial::write_partials(run.run, v, write_batch, &sink);
         }
         partial::clear_groups(run.run);

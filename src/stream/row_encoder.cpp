@@ -152,7 +152,7 @@ void flush(RowEncoder *encoder, batch::Batch &rows)
     std::size_t const bound = spool::encoded_size(rows);
     auto *chunk = static_cast<std::byte *>(spool::chunk_buffer(encoder->writer, bound));
     std::size_t const size = pg::enter([&] { return spool::encode(rows, {chunk, bound}); });
-    auto const nrows = static_cast<uint32>(rows.nrows());
+    auto const nrows = static_cast<int32>(rows.nrows());
     rows.clear();
     spool::write_chunk(encoder->writer, encoder->writer->stream, nrows, chunk, size);
     if (encoder->begun == 0)
