@@ -1,0 +1,245 @@
+# Generated expressions over rows with edge values: what a view has of each row is what the
+# server computes for it, and the rows that it rejects are those for which the server raises an
+# error, with the same error.
+#
+# PIPELINE_SEED repeats a run.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use OracleRows qw(seed_rows chance pick);
+use PipelineTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = $ENV{PIPELINE_SEED} || time % 1_000_000;
+note("PIPELINE_SEED=$seed");
+seed_rows($seed);
+my ($views, $rows) = (12, 700);
+
+my $node = new_node('expressions', log_statement => 'none', TimeZone => 'UTC',
+    log_min_messages => 'error');
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+# ---- expressions ------------------------------------------------------------------------------
+
+# Columns and constants by type. A column is named after its type; those with "x" have the edges.
+my %leaf = (
+    int2 => [ qw(i2 i2 i2x), map { "int2 '$_'" } qw(0 1 -1 7 32767) ],
+    int4 => [ qw(i4 i4 i4x), map { "int4 '$_'" } qw(0 1 -1 7 100 -2147483648) ],
+    int8 => [ qw(i8 i8 i8x), map { "int8 '$_'" } qw(0 1 -1 7 100000 9223372036854775807) ],
+    float4 => [ qw(f4 f4 f4x), map { "float4 '$_'" } qw(0 -0 1.5 -2 1e30 NaN) ],
+    float8 => [ qw(f8 f8 f8x), map { "float8 '$_'" } qw(0 -0 1.5 -2 1e200 1e-200 Infinity) ],
+    bool => [ qw(b b true) ],
+    date => [ qw(d d dx), "date '2020-02-29'", "date 'infinity'" ],
+    timestamp => [ qw(ts ts tsx), "timestamp '2000-01-01 00:00:00'" ],
+    timestamptz => [ qw(tz), "timestamptz '2000-01-01 00:00:00+00'" ],
+    text => [ qw(t t v), "text ''", "text 'abc'", "text 'long enough for a header of four bytes'" ],
+    uuid => [ qw(u), "uuid '00000000-0000-0000-0000-000000000001'" ],
+    mood => [ qw(e), "mood 'sad'", "mood 'happy'" ]);
+my @ints = qw(int2 int4 int8);
+my @floats = qw(float4 float8);
+my %wider = (int2 => 0, int4 => 1, int8 => 2);
+
+sub leaf {
+    my ($type) = @_;
+    my $constants = chance(4) == 0;
+    return pick(grep { /'|true/ ? $constants : !$constants } @{$leaf{$type}});
+}
+
+# Most divisions are guarded: else most rows were rejected.
+sub arithmetic {
+    my ($type, $depth) = @_;
+    my ($a, $b) = (expression($type, $depth), expression($type, $depth));
+    my $operator = pick('+', '-', '*', '/', $type =~ /int/ ? '%' : '-');
+    return "($a $operator $b)" if $operator !~ m{[/%]} || chance(4) == 0;
+    return "(CASE WHEN $b <> 0 THEN $a $operator $b END)";
+}
+
+sub number {
+    my ($type, $depth) = @_;
+    my $kind = chance(12);
+    return arithmetic($type, $depth) if $kind < 5;
+    return '(- ' . expression($type, $depth) . ')' if $kind == 5;
+    return '(@ ' . expression($type, $depth) . ')' if $kind == 6;
+    return 'abs(' . expression($type, $depth) . ')' if $kind == 7;
+    return $type . '(' . expression(pick(@ints, @floats), $depth) . ')' if $kind == 8;
+    return 'int4(' . condition($depth) . ')' if $kind == 9 && $type eq 'int4';
+    return "($1 int2 '3')" if $kind == 9 && expression('int4', $depth) =~ /^(i4 [-+*])/;
+    return 'int8(' . expression('int4', $depth) . ' ' . pick('+', '-', '*') . ' '
+        . expression('int2', $depth) . ')' if $kind == 10 && $type eq 'int8';
+    return choice($type, $depth);
+}
+
+# CASE in both forms, COALESCE.
+sub choice {
+    my ($type, $depth) = @_;
+    my $kind = chance(4);
+    return 'coalesce(' . expression($type, $depth) . ', ' . expression($type, $depth) . ')'
+        if $kind == 0;
+    return '(CASE ' . expression('int4', $depth) . ' WHEN 1 THEN ' . expression($type, $depth)
+        . ' WHEN ' . expression('int4', 0) . ' THEN ' . expression($type, 0) . ' END)' if $kind == 1;
+    return '(CASE WHEN ' . condition($depth) . ' THEN ' . expression($type, $depth)
+        . (chance(2) ? ' WHEN ' . condition($depth) . ' THEN ' . expression($type, 0) : '')
+        . (chance(2) ? ' ELSE ' . expression($type, $depth) : '') . ' END)';
+}
+
+sub comparison {
+    my ($depth) = @_;
+    my $type = pick(@ints, @ints, @floats, 'date', 'timestamp', 'timestamptz', 'text', 'text',
+        'uuid', 'mood', 'bool');
+    my @operators = $type =~ /^(text|uuid|mood|bool)$/ ? qw(= <>) : qw(= <> < <= > >=);
+    my $value = expression($type, $depth);
+    return "($value " . pick('= ANY', '<> ALL') . ' (ARRAY['
+        . join(', ', map { chance(8) ? leaf_constant($type) : "NULL::$type" } 0 .. chance(4)) . ']))'
+        if chance(4) == 0 && $type ne 'bool';
+    my $other = $type =~ /^int/ ? pick(@ints) : $type =~ /^float/ ? pick(@floats) : $type;
+    return "($value " . pick(@operators) . ' ' . expression($other, $depth) . ')';
+}
+
+sub leaf_constant {
+    my ($type) = @_;
+    return pick(grep { /'/ } @{$leaf{$type}});
+}
+
+sub condition {
+    my ($depth) = @_;
+    return leaf('bool') if $depth <= 0 && chance(3) == 0;
+    my $kind = $depth <= 0 ? 9 : chance(10);
+    my $next = $depth - 1;
+    return '(' . condition($next) . pick(' AND ', ' OR ') . condition($next)
+        . pick('', ' AND ', ' OR ') =~ s/(AND|OR) $/"$1 " . condition($next)/er . ')' if $kind < 3;
+    return '(NOT ' . condition($next) . ')' if $kind == 3;
+    return '(' . expression(pick(keys_of_leaf()), $next) . pick(' IS NULL', ' IS NOT NULL') . ')'
+        if $kind == 4;
+    return '(' . condition($next) . ' IS ' . pick('', 'NOT ') . pick('TRUE', 'FALSE', 'UNKNOWN') . ')'
+        if $kind == 5;
+    return choice('bool', $next) if $kind == 6;
+    return comparison($next);
+}
+
+sub keys_of_leaf { return sort keys %leaf; }
+
+sub expression {
+    my ($type, $depth) = @_;
+    return condition($depth) if $type eq 'bool';
+    return leaf($type) if $depth <= 0;
+    my $next = $depth - 1;
+    return number($type, $next) if $type =~ /^(int|float)/;
+    return 'date(' . expression('timestamp', $next) . ')' if $type eq 'date' && chance(2);
+    return "date_trunc('" . pick(qw(second minute hour day month)) . "', "
+        . expression('timestamp', $next) . ')' if $type eq 'timestamp' && chance(2);
+    return $type =~ /^(date|timestamp|text|uuid)$/ ? choice($type, $next) : leaf($type);
+}
+
+# ---- views ------------------------------------------------------------------------------------
+
+# One row per row of the source, so that each value can be seen.
+sub query {
+    my @columns;
+    for my $i (1 .. 6) {
+        my $type = pick(@ints, @ints, @floats, @floats, 'date', 'timestamp');
+        push @columns, "max(" . expression($type, 1 + chance(3)) . ") AS m$i";
+    }
+    my $filter = condition(2);
+    push @columns, 'sum(' . expression('int4', 2) . ") FILTER (WHERE $filter) AS s",
+        "max(" . expression('float8', 2) . ") FILTER (WHERE $filter) AS f",
+        'count(' . expression('text', 2) . ') AS c',
+        'count(*) FILTER (WHERE ' . condition(3) . ') AS n';
+    my $key = expression(pick(qw(int4 text date uuid bool)), 2);
+    my $where = chance(3) ? 'WHERE ' . condition(2) . ' OR ' . condition(1) : '';
+    return ("SELECT id, $key AS k, " . join(', ', @columns) . ' FROM', "$where", 'GROUP BY 1, 2');
+}
+
+my $columns = 'id int8, i2 int2, i2x int2, i4 int4, i4x int4, i8 int8, i8x int8, f4 float4,
+    f4x float4, f8 float8, f8x float8, b bool, d date, dx date, ts timestamp, tsx timestamp,
+    tz timestamptz, t text, v varchar(20), u uuid, e mood';
+sql("CREATE TYPE mood AS ENUM ('sad', 'happy', 'angry');
+     CREATE FOREIGN TABLE s ($columns) SERVER pipelinedb; CREATE TABLE o ($columns)");
+
+# A NULL in about 10 of 100 rows, an edge value in few rows.
+sub any_of {
+    my ($type, @values) = @_;
+    return "(ARRAY[" . join(', ', map { "'$_'" } @values) . "])[1 + floor(random() * 1.1 * "
+        . @values . ")::int4]::$type";
+}
+sub rarely {
+    my ($type, $edges, $otherwise) = @_;
+    return "CASE WHEN random() < 0.03 THEN " . any_of($type, @$edges)
+        . " WHEN random() < 0.95 THEN ($otherwise)::$type END";
+}
+my @int2 = qw(-32768 32767);
+my @int4 = (@int2, qw(-2147483648 2147483647));
+my @int8 = (@int4, qw(-9223372036854775808 9223372036854775807));
+my @number = qw(NaN Infinity -Infinity -0);
+sql('SELECT setseed(' . ($seed % 1000) / 1000 . "); INSERT INTO o SELECT i, "
+    . join(', ',
+        any_of('int2', qw(0 1 -1 2 7 -50)), rarely('int2', \@int2, 'random() * 100'),
+        any_of('int4', qw(0 1 -1 2 7 -50)), rarely('int4', \@int4, 'random() * 100'),
+        any_of('int8', qw(0 1 -1 2 7 -50)), rarely('int8', \@int8, 'random() * 100'),
+        any_of('float4', qw(0 1 -0 0.1 7.25 -50)),
+        rarely('float4', [ @number, qw(3e38 -3e38 1e-45) ], 'random() * 100'),
+        any_of('float8', qw(0 1 -0 0.1 7.25 -50)),
+        rarely('float8', [ @number, qw(1e308 -1e308 5e-324) ], 'random() * 100'),
+        any_of('bool', qw(true false)),
+        any_of('date', qw(2020-02-29 1999-12-31 2000-01-01)),
+        rarely('date', [ qw(infinity -infinity 5874897-12-31), '4713-01-01 BC' ],
+            "date '2000-01-01' + (random() * 100)::int4"),
+        any_of('timestamp', '2000-01-01', '1999-12-31 23:59:59.999999', '2020-02-29 12:34:56.789'),
+        rarely('timestamp', [ qw(infinity -infinity), '294276-12-31 23:59:59.999999', '4713-01-01 BC' ],
+            "timestamp '2000-01-01' + (random() - 0.5) * interval '100 years'"),
+        any_of('timestamptz', '2000-01-01 00:00+00', '1999-12-31 23:59:59.999999+00', 'infinity'),
+        any_of('text', '', 'abc', 'abd', 'ABC', 'long enough for a header of four bytes' . 'x' x 120),
+        any_of('varchar(20)', '', 'abc', 'v'),
+        any_of('uuid', '00000000-0000-0000-0000-000000000001', 'ffffffff-ffff-ffff-ffff-ffffffffffff'),
+        any_of('mood', qw(sad happy angry)))
+    . " FROM generate_series(1, $rows) i");
+
+# What is due: each row's own result, or its error.
+sql(q{CREATE TABLE due_errors (view text, id int8, sqlstate text, message text);
+    CREATE PROCEDURE compute(view text, head text, condition text, tail text) LANGUAGE plpgsql AS $$
+    DECLARE row_id int8;
+    BEGIN
+        EXECUTE format('CREATE TABLE due_%s AS TABLE %s', view, view);
+        FOR row_id IN SELECT id FROM o LOOP
+            BEGIN
+                EXECUTE format('INSERT INTO due_%s %s (SELECT * FROM o WHERE id = %s) o %s %s',
+                    view, head, row_id, condition, tail);
+            EXCEPTION WHEN OTHERS THEN
+                INSERT INTO due_errors VALUES (view, row_id, sqlstate, sqlerrm);
+            END;
+        END LOOP;
+    END $$});
+
+my %query;
+for my $i (1 .. $views) {
+    my ($head, $where, $tail) = query();
+    # Constants may raise an error in the planner already.
+    my ($stdout, @errors) = run_script($node, "EXPLAIN $head o $where $tail;");
+    redo if @errors;
+    sql("CREATE VIEW v$i AS $head s $where $tail");
+    $query{"v$i"} = "$head s $where $tail";
+    sql("CALL compute('v$i', \$q\$$head\$q\$, \$q\$$where\$q\$, '$tail')");
+}
+
+sql("ALTER SYSTEM SET pipelinedb.max_errors = 100000; SELECT pg_reload_conf()");
+sql('INSERT INTO s SELECT * FROM o ORDER BY id');
+wait_folded($node);
+views_are_active($node);
+for my $view (sort keys %query) {
+    is(sql("SELECT 'extra', x::text FROM (TABLE $view EXCEPT ALL TABLE due_$view) x UNION ALL
+            SELECT 'missing', x::text FROM (TABLE due_$view EXCEPT ALL TABLE $view) x LIMIT 5"),
+        '', "$view has what is due") or diag($query{$view});
+    is(sql("SELECT * FROM (SELECT (\"row\" ->> 'id')::int8, sqlstate, message FROM pipelinedb.errors
+            WHERE view = '$view'::regclass
+            EXCEPT ALL SELECT id, sqlstate, message FROM due_errors WHERE view = '$view') x
+        UNION ALL SELECT * FROM (SELECT id, sqlstate, message FROM due_errors WHERE view = '$view'
+            EXCEPT ALL SELECT (\"row\" ->> 'id')::int8, sqlstate, message FROM pipelinedb.errors
+            WHERE view = '$view'::regclass) y LIMIT 5"),
+        '', "$view rejected what raises an error") or diag($query{$view});
+}
+note(sql('SELECT count(*), count(DISTINCT view), string_agg(DISTINCT sqlstate, \' \') FROM due_errors'));
+note(sql('SELECT count(*) FROM due_' . $_)) for sort keys %query;
+
+$node->stop;
+done_testing();
