@@ -27,8 +27,9 @@ sub new {
     $self->run_or_die("$self->{bin}/initdb", '-D', "$self->{dir}/data", '-U', 'postgres',
         '--auth=trust', '--no-sync', '-E', 'UTF8', '--locale=C.UTF-8');
     open my $conf, '>>', "$self->{dir}/data/postgresql.conf" or die $!;
-    print $conf $SETTINGS, "port = $self->{port}\n", "unix_socket_directories = '$self->{dir}'\n",
-        "include '$arg{conf}'\n", $arg{settings} // '';
+    # The last line of a setting counts: what is for tests (fsync = off) comes first.
+    print $conf "include '$arg{conf}'\n", $SETTINGS, "port = $self->{port}\n",
+        "unix_socket_directories = '$self->{dir}'\n";
     close $conf;
     $self->run_or_die("$self->{bin}/pg_ctl", '-D', "$self->{dir}/data", '-l',
         "$self->{dir}/log", '-w', 'start');
