@@ -68,22 +68,21 @@ bool is_moderate(StateKind kind, const Lane &lane, Selection selection)
 
 void StateArray::write(std::uint32_t group, std::int64_t *words) const
 {
-    const State state = this->state(group);
     if (kind_ == StateKind::kCount) {
-        words[0] = state.word;
+        words[0] = words_[group];
         return;
     }
-    words[0] = state.count;
+    words[0] = counts_[group];
     switch (kind_) {
     case StateKind::kSumFloat4:
     case StateKind::kSumFloat8:
     case StateKind::kMinFloat:
     case StateKind::kMaxFloat:
-        words[1] = word_of(state.number);
+        words[1] = word_of(numbers_[group]);
         break;
     case StateKind::kDeviations:
-        words[1] = word_of(state.number);
-        words[2] = word_of(state.squares);
+        words[1] = word_of(numbers_[group]);
+        words[2] = word_of(squares_[group]);
         break;
     case StateKind::kMoments:
         words[3] = static_cast<std::int64_t>(wide_squares_[group].low);
@@ -94,7 +93,7 @@ void StateArray::write(std::uint32_t group, std::int64_t *words) const
         words[2] = wide_[group].high;
         break;
     default:
-        words[1] = state.word;
+        words[1] = words_[group];
     }
 }
 

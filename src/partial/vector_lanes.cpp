@@ -53,9 +53,10 @@ struct LaneBuilder {
     pg::ContextResource memory; ///< compiled expressions
     const VectorPlan *plan = nullptr;
     TupleDesc descriptor = nullptr;
-    const spool::Chunk *chunk = nullptr;
-    MemoryContext values = nullptr; ///< copies of one block
-    int nsources = 0;               ///< the plan's inputs, then columns of compiled expressions
+    const spool::Chunk *chunk = nullptr; ///< the rows at hand: this, or ...
+    const DatumBlock *block = nullptr;   ///< ... this
+    MemoryContext values = nullptr;      ///< copies of one block
+    int nsources = 0; ///< the plan's inputs, then columns of compiled expressions
     LaneSource *sources = nullptr;
     uint16 *selected = nullptr;
     // Expressions by the server, row by row:
@@ -204,8 +205,82 @@ void fill_all_null(LaneSource *source, uint32 nrows)
     source->lane = {source->words, source->starts, source->sizes, source->nulls};
 }
 
+/// As fill_words() has it, whatever the server leaves in the upper bits.
+int64 word_of(Datum value, int16 length)
+{
+    switch (length) {
+    case 1:
+        return static_cast<int8>(value);
+    case 2:
+        return static_cast<int16>(value);
+    case 4:
+        return static_cast<int32>(value);
+    default:
+        return static_cast<int64>(value);
+    }
+}
+
+void fill_words(LaneSource *source, const Datum *values, uint32 nrows)
+{
+    int64 *const words = source->words;
+    if (source->form == LaneForm::kFloat4) {
+        for (uint32 i = 0; i < nrows; i++)
+            words[i] = word_of_float4(DatumGetFloat4(values[i]));
+        return;
+    }
+    switch (source->length) {
+    case 1:
+        for (uint32 i = 0; i < nrows; i++)
+            words[i] = word_of(values[i], 1);
+        break;
+    case 2:
+        for (uint32 i = 0; i < nrows; i++)
+            words[i] = word_of(values[i], 2);
+        break;
+    case 4:
+        for (uint32 i = 0; i < nrows; i++)
+            words[i] = word_of(values[i], 4);
+        break;
+    default:
+        for (uint32 i = 0; i < nrows; i++)
+            words[i] = word_of(values[i], 8);
+    }
+}
+
+/// A column of a block of datums. Its rows are taken from the first one on.
+void fill_from_block(LaneBuilder *builder, LaneSource *source, uint32 nrows)
+{
+    const DatumBlock &block = *builder->block;
+    const Datum *const values = block.values[source->column];
+    const uint8 *const nulls =
+        block.has_nulls[source->column] ? block.nulls[source->column] : nullptr;
+    switch (source->form) {
+    case LaneForm::kNulls:
+        break;
+    case LaneForm::kText:
+        for (uint32 i = 0; i < nrows; i++)
+            if (nulls == nullptr || nulls[i] == 0)
+                set_text(builder, source, i,
+                         reinterpret_cast<const varlena *>(DatumGetPointer(values[i])));
+        break;
+    case LaneForm::kBlock:
+        for (uint32 i = 0; i < nrows; i++) {
+            source->starts[i] = reinterpret_cast<const std::byte *>(DatumGetPointer(values[i]));
+            source->sizes[i] = static_cast<uint32>(source->length);
+        }
+        break;
+    default:
+        fill_words(source, values, nrows);
+    }
+    source->lane = {source->words, source->starts, source->sizes, nulls};
+}
+
 void fill_column(LaneBuilder *builder, LaneSource *source, uint32 first, uint32 nrows)
 {
+    if (builder->block != nullptr) {
+        fill_from_block(builder, source, nrows);
+        return;
+    }
     if (source->column < 0) {
         fill_all_null(source, nrows);
         return;
@@ -239,6 +314,11 @@ void load_row(LaneBuilder *builder, const SlotColumns &columns, uint32 row)
     ExecClearTuple(slot);
     for (int u = 0; u < columns.n; u++) {
         int const i = columns.attributes[u];
+        if (builder->block != nullptr) {
+            slot->tts_isnull[i] = builder->block->nulls[i][row] != 0;
+            slot->tts_values[i] = builder->block->values[i][row];
+            continue;
+        }
         const std::byte *const value =
             columns.columns[u] < 0 ? nullptr : builder->chunk->value(columns.columns[u], row);
         slot->tts_isnull[i] = value == nullptr;
@@ -246,21 +326,6 @@ void load_row(LaneBuilder *builder, const SlotColumns &columns, uint32 row)
             slot->tts_values[i] = fetchatt(TupleDescAttr(builder->descriptor, i), value);
     }
     ExecStoreVirtualTuple(slot);
-}
-
-/// As fill_words() has it, whatever the server leaves in the upper bits.
-int64 word_of(Datum value, int16 length)
-{
-    switch (length) {
-    case 1:
-        return static_cast<int8>(value);
-    case 2:
-        return static_cast<int16>(value);
-    case 4:
-        return static_cast<int32>(value);
-    default:
-        return static_cast<int64>(value);
-    }
 }
 
 void set_value(LaneBuilder *builder, LaneSource *source, uint32 i, Datum value, bool isnull)
@@ -336,8 +401,10 @@ void make_room(LaneSource *source)
     source->nulls = static_cast<uint8 *>(palloc(agg::kBlockRows));
 }
 
-int column_in_chunk(const LaneBuilder *builder, AttrNumber attnum)
+int column_of(const LaneBuilder *builder, AttrNumber attnum)
 {
+    if (builder->block != nullptr)
+        return attnum - 1;
     return spool::find_column(*builder->chunk, TupleDescAttr(builder->descriptor, attnum - 1));
 }
 
@@ -354,7 +421,7 @@ const agg::Lane *find_or_add_lane(void *arg, AttrNumber attnum, LaneForm form)
     source.attnum = attnum;
     source.form = form;
     source.length = TupleDescAttr(builder->descriptor, attnum - 1)->attlen;
-    source.column = column_in_chunk(builder, attnum);
+    source.column = column_of(builder, attnum);
     make_room(&source);
     return &source.lane;
 }
@@ -419,7 +486,7 @@ void compile_all(LaneBuilder *builder)
     list_used_columns(builder, rest, &builder->left);
     for (int u = 0; u < builder->left.n; u++)
         builder->left.columns[u] =
-            column_in_chunk(builder, static_cast<AttrNumber>(builder->left.attributes[u] + 1));
+            column_of(builder, static_cast<AttrNumber>(builder->left.attributes[u] + 1));
     if (rest != NIL)
         builder->rest = pg::in_context(builder->estate->es_query_cxt,
                                        [&] { return ExecInitQual(rest, nullptr); });
@@ -529,16 +596,30 @@ LaneBuilder *open_lanes(const VectorPlan *plan, Relation stream)
     return builder;
 }
 
-void set_chunk(LaneBuilder *builder, const spool::Chunk *chunk)
+static void find_columns(LaneBuilder *builder)
 {
-    builder->chunk = chunk;
     for (int i = 0; i < builder->nsources; i++)
         if (AttrNumber const attnum = builder->sources[i].attnum; attnum > 0)
-            builder->sources[i].column = column_in_chunk(builder, attnum);
+            builder->sources[i].column = column_of(builder, attnum);
     for (SlotColumns *const list : {&builder->used, &builder->left})
         for (int u = 0; u < list->n; u++)
-            list->columns[u] =
-                column_in_chunk(builder, static_cast<AttrNumber>(list->attributes[u] + 1));
+            list->columns[u] = column_of(builder, static_cast<AttrNumber>(list->attributes[u] + 1));
+}
+
+void set_chunk(LaneBuilder *builder, const spool::Chunk *chunk)
+{
+    builder->block = nullptr;
+    builder->chunk = chunk;
+    find_columns(builder);
+}
+
+void set_block(LaneBuilder *builder, const DatumBlock *block)
+{
+    bool const is_first = builder->block == nullptr;
+    builder->block = block;
+    builder->chunk = nullptr;
+    if (is_first)
+        find_columns(builder);
 }
 
 agg::Selection fill_lanes(LaneBuilder *builder, uint32 first, uint32 nrows)

@@ -7,6 +7,7 @@
 
 #include "pg/postgres.hpp"
 
+#include "partial/datum_block.hpp"
 #include "partial/vector_plan.hpp"
 #include "spool/chunk.hpp"
 
@@ -22,6 +23,9 @@ LaneBuilder *open_lanes(const VectorPlan *plan, Relation stream);
 
 /// The next chunk of the feed.
 void set_chunk(LaneBuilder *builder, const spool::Chunk *chunk);
+
+/// The same for rows that are in no chunk.
+void set_block(LaneBuilder *builder, const DatumBlock *block);
 
 /// Fills the lanes for `nrows` rows of the chunk from `first` on and selects those that pass
 /// WHERE. What the lanes point to is valid until the next call.

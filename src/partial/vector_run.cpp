@@ -142,6 +142,11 @@ void begin_chunk(VectorRun *run, const spool::Chunk *chunk)
     set_chunk(run->lanes, chunk);
 }
 
+void begin_block(VectorRun *run, const DatumBlock *block)
+{
+    set_block(run->lanes, block);
+}
+
 void evaluate_block(VectorRun *run, uint32 first, uint32 nrows)
 {
     run->selection = fill_lanes(run->lanes, first, nrows);

@@ -17,8 +17,10 @@ struct VectorRun;
 /// execute what the views' expressions call.
 VectorRun *open_run(const MergedPlan *plan, Relation stream);
 
-/// Evaluates WHERE, keys and arguments for `nrows` rows of the chunk from `first` on.
+/// Evaluates WHERE, keys and arguments for `nrows` rows from `first` on, of a chunk or of a block
+/// (whose rows are taken all).
 void begin_chunk(VectorRun *run, const spool::Chunk *chunk);
+void begin_block(VectorRun *run, const DatumBlock *block);
 void evaluate_block(VectorRun *run, uint32 first, uint32 nrows);
 
 /// Can the evaluated block be taken without any chance that a state overflows?

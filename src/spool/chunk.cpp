@@ -482,32 +482,6 @@ Chunk Chunk::parse(std::span<const std::byte> bytes, std::pmr::memory_resource *
     return Parser(bytes).parse(arena);
 }
 
-Chunk Chunk::over(const Batch &batch, std::pmr::memory_resource *arena)
-{
-    Chunk chunk;
-    const std::size_t ncolumns = batch.ncolumns();
-    chunk.nrows_ = batch.nrows();
-    auto *columns =
-        static_cast<Column *>(arena->allocate((ncolumns + 1) * sizeof(Column), alignof(Column)));
-    for (std::size_t i = 0; i < ncolumns; ++i) {
-        const batch::Column &from = batch.columns()[i];
-        Column *column = new (columns + i) Column{};
-        column->layout = from.layout();
-        column->flags = flags_of(from.extent(), chunk.nrows_);
-        if ((column->flags & kAllNull) != 0)
-            continue;
-        column->wide_starts = true;
-        if ((column->flags & kHasNulls) != 0)
-            column->validity = reinterpret_cast<const std::byte *>(from.validity().data());
-        column->starts = reinterpret_cast<const std::byte *>(from.starts().data());
-        column->values = from.values().data();
-        if (column->layout.width != kVarlena && !from.extent().constant)
-            column->stride = batch::stride_of(column->layout);
-    }
-    chunk.columns_ = {columns, ncolumns};
-    return chunk;
-}
-
 int Chunk::find_column(std::int16_t attnum) const
 {
     for (std::size_t i = 0; i < columns_.size(); ++i) {

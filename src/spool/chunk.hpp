@@ -92,10 +92,6 @@ class Chunk {
     /// in `arena`, which gives the memory back at once: the chunk never does.
     static Chunk parse(std::span<const std::byte> bytes, std::pmr::memory_resource *arena);
 
-    /// The same view of rows that are not encoded yet, for as long as the batch stays as it is;
-    /// it has no layout_bytes().
-    static Chunk over(const batch::Batch &batch, std::pmr::memory_resource *arena);
-
     std::uint32_t nrows() const { return nrows_; }
     std::size_t ncolumns() const { return columns_.size(); }
     const batch::ColumnLayout &layout(std::size_t column) const { return columns_[column].layout; }

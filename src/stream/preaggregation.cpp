@@ -5,7 +5,6 @@
 #include "partial/vector.hpp"
 #include "pg/guard.hpp"
 #include "pg/list.hpp"
-#include "pg/memory.hpp"
 #include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "spool/stream_workers.hpp"
@@ -169,7 +168,7 @@ void raise_unless_a_fault(const pg::Failure &failure)
         pg::raise_again(failure);
 }
 
-void evaluate(const ViewRun &run, const spool::Chunk *chunk)
+void evaluate(const ViewRun &run, const partial::DatumBlock &rows)
 {
     int level = -1;
     if (run.timezone != nullptr &&
@@ -179,8 +178,8 @@ void evaluate(const ViewRun &run, const spool::Chunk *chunk)
                                  GUC_ACTION_SAVE, true, 0, false);
     }
     pg::as_user(run.owner, SECURITY_RESTRICTED_OPERATION, [&] {
-        partial::begin_chunk(run.run, chunk);
-        partial::evaluate_block(run.run, 0, chunk->nrows());
+        partial::begin_block(run.run, &rows);
+        partial::evaluate_block(run.run, 0, rows.nrows);
     });
     if (level >= 0)
         AtEOXact_GUC(false, level);
@@ -188,14 +187,14 @@ void evaluate(const ViewRun &run, const spool::Chunk *chunk)
 
 /// What only copies columns cannot fail; the rest is tried in a subtransaction, which costs no
 /// transaction id, as nothing is written.
-bool evaluate_all(const Preaggregation *preaggregation, const spool::Chunk *chunk)
+bool evaluate_all(const Preaggregation *preaggregation, const partial::DatumBlock &rows)
 {
     bool careful = false;
     for (int r = 0; r < preaggregation->nruns; r++)
         careful |= preaggregation->runs[r].evaluates;
     auto all = [&] {
         for (int r = 0; r < preaggregation->nruns; r++)
-            evaluate(preaggregation->runs[r], chunk);
+            evaluate(preaggregation->runs[r], rows);
     };
     if (!careful) {
         all();
@@ -290,20 +289,16 @@ Preaggregation *begin_preaggregation(Relation stream, MemoryContext parent)
     return nullptr;
 }
 
-bool take_rows(Preaggregation *preaggregation, const batch::Batch &rows)
+bool take_rows(Preaggregation *preaggregation, const partial::DatumBlock &rows)
 {
     MemoryContext const old = MemoryContextSwitchTo(preaggregation->block);
-    spool::Chunk const chunk = pg::enter([&] {
-        pg::ContextResource memory(preaggregation->block);
-        return spool::Chunk::over(rows, &memory);
-    });
-    bool taken = evaluate_all(preaggregation, &chunk);
+    bool taken = evaluate_all(preaggregation, rows);
     for (int r = 0; taken && r < preaggregation->nruns; r++)
         taken = partial::is_moderate(preaggregation->runs[r].run);
     for (int r = 0; taken && r < preaggregation->nruns; r++)
         partial::take_block(preaggregation->runs[r].run);
     if (taken) {
-        preaggregation->rows += rows.nrows();
+        preaggregation->rows += rows.nrows;
         judge(preaggregation);
     }
     MemoryContextSwitchTo(old);

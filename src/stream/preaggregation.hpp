@@ -8,7 +8,7 @@
 
 #include "pg/postgres.hpp"
 
-#include "batch/batch.hpp"
+#include "partial/datum_block.hpp"
 #include "spool/writer.hpp"
 
 namespace pipeline::stream {
@@ -20,9 +20,9 @@ struct Preaggregation;
 /// It lives in `context`.
 Preaggregation *begin_preaggregation(Relation stream, MemoryContext context);
 
-/// Takes at most agg::kBlockRows rows. False, with nothing taken, if a row has an error or a
+/// Takes the rows of a block. False, with nothing taken, if a row has an error or a
 /// value that may overflow: the fold worker has to see these rows.
-bool take_rows(Preaggregation *preaggregation, const batch::Batch &rows);
+bool take_rows(Preaggregation *preaggregation, const partial::DatumBlock &rows);
 
 enum class Advice {
     kGoOn,

@@ -1,6 +1,5 @@
 #include "stream/row_encoder.hpp"
 
-#include "agg/lanes.hpp"
 #include "batch/batch.hpp"
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
@@ -8,6 +7,7 @@
 #include "spool/chunk.hpp"
 #include "spool/writer.hpp"
 #include "stream/preaggregation.hpp"
+#include "stream/row_block.hpp"
 
 extern "C" {
 #include "access/detoast.h"
@@ -32,16 +32,16 @@ struct RowEncoder {
     char (*scratch)[128]; ///< of each, a by-value datum or a varlena packed into short form
     int arrival;          ///< slot index of arrival_timestamp, -1 = none
     TimestampTz arrival_time;
-    batch::Batch *rows; ///< of the next chunk, or of the block to be aggregated
+    batch::Batch *rows; ///< of the next chunk
     spool::StatementWriter *writer;
 
     // Aggregation instead of rows (stream/preaggregation):
     Relation stream;
     Preaggregation *aggregation; ///< nullptr: rows are written
-    Size block_bytes;
-    uint64 nrows;      ///< of the statement
-    uint64 next_try;   ///< begin when there are so many
-    TimestampTz begun; ///< when the first chunk was written
+    RowBlock *block;             ///< rows that wait to be aggregated
+    uint64 nrows;                ///< of the statement
+    uint64 next_try;             ///< begin when there are so many
+    TimestampTz begun;           ///< when the first chunk was written
 };
 
 namespace {
@@ -99,43 +99,36 @@ void set_varlena_cell(RowEncoder *encoder, int column, Datum value)
     }
 }
 
-/// The most bytes that wait to be aggregated.
-constexpr Size kMaxBlockBytes = Size{1} << 20;
-
 /// A client that is slower than this (rows per second) gains nothing: it sends what it has, while
 /// CREATE VIEW waits for its commit.
 constexpr uint64 kSlowestAggregated = 20000;
 
 constexpr uint64 kNever = UINT64_MAX;
 
+void fill_cell(RowEncoder *encoder, int column, Datum value, bool isnull)
+{
+    Form_pg_attribute const attribute =
+        TupleDescAttr(encoder->descriptor, encoder->attribute[column]);
+    batch::Cell &cell = encoder->cells[column];
+    if (isnull) {
+        cell = {};
+    } else if (attribute->attlen == -1) {
+        set_varlena_cell(encoder, column, value);
+    } else if (attribute->attbyval) {
+        store_att_byval(encoder->scratch[column], value, attribute->attlen);
+        cell = {encoder->scratch[column], static_cast<std::uint32_t>(attribute->attlen)};
+    } else {
+        cell = {DatumGetPointer(value), static_cast<std::uint32_t>(attribute->attlen)};
+    }
+}
+
 void fill_cells(RowEncoder *encoder, TupleTableSlot *slot)
 {
     slot_getallattrs(slot);
     for (int column = 0; column < encoder->ncolumns; column++) {
         int const i = encoder->attribute[column];
-        Form_pg_attribute const attribute = TupleDescAttr(encoder->descriptor, i);
-        batch::Cell &cell = encoder->cells[column];
-        Datum const value = slot->tts_values[i];
-        if (slot->tts_isnull[i]) {
-            cell = {};
-        } else if (attribute->attlen == -1) {
-            set_varlena_cell(encoder, column, value);
-        } else if (attribute->attbyval) {
-            store_att_byval(encoder->scratch[column], value, attribute->attlen);
-            cell = {encoder->scratch[column], static_cast<std::uint32_t>(attribute->attlen)};
-        } else {
-            cell = {DatumGetPointer(value), static_cast<std::uint32_t>(attribute->attlen)};
-        }
+        fill_cell(encoder, column, slot->tts_values[i], slot->tts_isnull[i]);
     }
-}
-
-batch::Batch *make_batch(RowEncoder *encoder)
-{
-    void *const place = MemoryContextAlloc(encoder->context, sizeof(batch::Batch));
-    return pg::enter([&] {
-        return new (place) batch::Batch(
-            {encoder->layout, static_cast<std::size_t>(encoder->ncolumns)}, &encoder->memory);
-    });
 }
 
 std::span<const batch::Cell> cells_of(const RowEncoder *encoder)
@@ -145,8 +138,9 @@ std::span<const batch::Cell> cells_of(const RowEncoder *encoder)
 
 // ---- rows as chunks ------------------------------------------------------------------------
 
-void flush(RowEncoder *encoder, batch::Batch &rows)
+void flush(RowEncoder *encoder)
 {
+    batch::Batch &rows = *encoder->rows;
     if (rows.nrows() == 0)
         return;
     std::size_t const bound = spool::encoded_size(rows);
@@ -159,48 +153,34 @@ void flush(RowEncoder *encoder, batch::Batch &rows)
         encoder->begun = GetCurrentTimestamp();
 }
 
-void add_to_chunk(RowEncoder *encoder, batch::Batch &rows)
+void add_to_chunk(RowEncoder *encoder)
 {
+    batch::Batch &rows = *encoder->rows;
     std::span<const batch::Cell> const cells = cells_of(encoder);
     std::size_t size = spool::encoded_size_with(rows, cells);
     if (size > spool::kMaxPageChunk && rows.nrows() > 0) {
-        flush(encoder, rows);
+        flush(encoder);
         size = spool::encoded_size_with(rows, cells);
     }
     spool::check_chunk_size(size); // before a second copy of it
     pg::enter([&] { rows.append(cells); });
     if (size > spool::kMaxPageChunk)
-        flush(encoder, rows); // a row wider than a page: a chunk of its own
+        flush(encoder); // a row wider than a page: a chunk of its own
 }
 
 // ---- aggregation ---------------------------------------------------------------------------
 
 /// The block could not be aggregated: its rows go the usual way.
-void write_block(RowEncoder *encoder, const batch::Batch &block)
+void write_block(RowEncoder *encoder, const partial::DatumBlock &rows)
 {
-    batch::Batch *const rows = make_batch(encoder);
-    MemoryContext const scratch =
-        AllocSetContextCreate(encoder->context, "block of rows", ALLOCSET_SMALL_SIZES);
-    spool::Chunk const chunk = pg::enter([&] {
-        pg::ContextResource memory(scratch);
-        return spool::Chunk::over(block, &memory);
-    });
-    for (uint32 row = 0; row < chunk.nrows(); row++) {
+    for (uint32 row = 0; row < rows.nrows; row++) {
         for (int column = 0; column < encoder->ncolumns; column++) {
-            const std::byte *const value = chunk.value(static_cast<Size>(column), row);
-            int const width = encoder->layout[column].width;
-            encoder->cells[column] = {value, 0};
-            if (value != nullptr)
-                encoder->cells[column].size = width == batch::kVarlena
-                                                  ? static_cast<uint32>(VARSIZE_ANY(value))
-                                                  : static_cast<uint32>(width);
+            int const i = encoder->attribute[column];
+            fill_cell(encoder, column, rows.values[i][row], rows.nulls[i][row] != 0);
         }
-        add_to_chunk(encoder, *rows);
+        add_to_chunk(encoder);
     }
-    flush(encoder, *rows);
-    pg::enter([&] { rows->~Batch(); });
-    pfree(rows);
-    MemoryContextDelete(scratch);
+    flush(encoder);
 }
 
 void end_aggregation(RowEncoder *encoder)
@@ -212,13 +192,12 @@ void end_aggregation(RowEncoder *encoder)
 
 void aggregate_block(RowEncoder *encoder)
 {
-    batch::Batch &block = *encoder->rows;
-    if (block.nrows() == 0)
+    RowBlock *const block = encoder->block;
+    if (block->rows.nrows == 0)
         return;
-    if (!take_rows(encoder->aggregation, block))
-        write_block(encoder, block);
-    block.clear();
-    encoder->block_bytes = 0;
+    if (!take_rows(encoder->aggregation, block->rows))
+        write_block(encoder, block->rows);
+    clear_block(block);
     switch (advice(encoder->aggregation)) {
     case Advice::kGoOn:
         break;
@@ -231,26 +210,37 @@ void aggregate_block(RowEncoder *encoder)
     }
 }
 
-void add_to_block(RowEncoder *encoder)
+void write_row(RowEncoder *encoder, TupleTableSlot *slot)
 {
-    std::span<const batch::Cell> const cells = cells_of(encoder);
-    for (const batch::Cell &cell : cells)
-        encoder->block_bytes += cell.size;
-    pg::enter([&] { encoder->rows->append(cells); });
-    if (encoder->rows->nrows() == agg::kBlockRows || encoder->block_bytes >= kMaxBlockBytes)
+    fill_cells(encoder, slot);
+    add_to_chunk(encoder);
+}
+
+void aggregate_row(RowEncoder *encoder, TupleTableSlot *slot)
+{
+    slot_getallattrs(slot);
+    if (!add_to_block(encoder->block, slot, encoder->flattened)) {
         aggregate_block(encoder);
+        // Wider than a block; or aggregation has come to its end.
+        if (encoder->aggregation == nullptr ||
+            !add_to_block(encoder->block, slot, encoder->flattened))
+            write_row(encoder, slot);
+    } else if (is_full(encoder->block)) {
+        aggregate_block(encoder);
+    }
 }
 
 void consider_aggregation(RowEncoder *encoder)
 {
     encoder->next_try = kNever;
-    flush(encoder, *encoder->rows);
+    flush(encoder);
     auto const slowest =
         static_cast<int64>(encoder->nrows * uint64{USECS_PER_SEC} / kSlowestAggregated);
     if (encoder->begun != 0 && GetCurrentTimestamp() - encoder->begun > slowest)
         return;
     encoder->aggregation = begin_preaggregation(encoder->stream, encoder->context);
-    encoder->block_bytes = 0;
+    if (encoder->aggregation != nullptr)
+        encoder->block = make_block(encoder->descriptor, encoder->context);
 }
 
 } // namespace
@@ -269,10 +259,13 @@ RowEncoder::RowEncoder(Relation relation, MemoryContext parent)
     scratch = static_cast<char(*)[128]>(MemoryContextAlloc(context, natts * sizeof(*scratch)));
     describe_columns(this);
     writer = spool::begin_statement(RelationGetRelid(relation), context);
-    rows = make_batch(this);
+    void *const place = MemoryContextAlloc(context, sizeof(batch::Batch));
+    rows = pg::enter([&] {
+        return new (place) batch::Batch({layout, static_cast<std::size_t>(ncolumns)}, &memory);
+    });
     stream = relation;
     aggregation = nullptr;
-    block_bytes = 0;
+    block = nullptr;
     nrows = 0;
     next_try = settings::preaggregate_after < 0 ? kNever
                                                 : static_cast<uint64>(settings::preaggregate_after);
@@ -293,7 +286,9 @@ bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
     slot_getallattrs(slot);
     if (!slot->tts_isnull[i])
         return false;
-    if (encoder->rows->nrows() == 0)
+    bool const is_first = encoder->aggregation != nullptr ? encoder->block->rows.nrows == 0
+                                                          : encoder->rows->nrows() == 0;
+    if (is_first)
         encoder->arrival_time = GetCurrentTimestamp();
     Datum const value = TimestampTzGetDatum(encoder->arrival_time);
     if (TTS_IS_HEAPTUPLE(slot) && reinterpret_cast<HeapTupleTableSlot *>(slot)->tuple != nullptr) {
@@ -315,11 +310,10 @@ void add_row(RowEncoder *encoder, TupleTableSlot *slot)
 {
     if (encoder->nrows++ == encoder->next_try)
         consider_aggregation(encoder);
-    fill_cells(encoder, slot);
     if (encoder->aggregation != nullptr)
-        add_to_block(encoder);
+        aggregate_row(encoder, slot);
     else
-        add_to_chunk(encoder, *encoder->rows);
+        write_row(encoder, slot);
     MemoryContextReset(encoder->flattened);
 }
 
@@ -329,7 +323,7 @@ void end_rows(RowEncoder *encoder)
         aggregate_block(encoder);
     if (encoder->aggregation != nullptr)
         end_aggregation(encoder);
-    flush(encoder, *encoder->rows);
+    flush(encoder);
     spool::end_statement(encoder->writer);
 }
 

@@ -14,8 +14,9 @@ struct RowEncoder;
 /// An encoder for rows of `stream`; it lives in `context`.
 RowEncoder *begin_rows(Relation stream, MemoryContext context);
 
-/// Fills arrival_timestamp if it is NULL, and tells whether it was. All rows of a chunk have the
-/// time at which its first row was written: a clock call per row would cost more than encoding it.
+/// Fills arrival_timestamp if it is NULL, and tells whether it was. All rows of a chunk (or
+/// of a block that is aggregated) have the time of its first row: a clock call per row would cost
+/// more than encoding it.
 bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot);
 
 void add_row(RowEncoder *encoder, TupleTableSlot *slot);
