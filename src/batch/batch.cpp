@@ -190,14 +190,17 @@ void Batch::append(std::span<const Cell> row)
         throw std::invalid_argument("row does not have the columns of its batch");
     if (nrows_ == std::numeric_limits<std::uint32_t>::max())
         throw std::length_error("batch has too many rows");
-    for (std::size_t i = 0; i < row.size(); ++i)
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        most_bytes_ += columns_[i].most_bytes(row[i]);
         columns_[i].append(row[i], nrows_);
+    }
     ++nrows_;
 }
 
 void Batch::clear()
 {
     nrows_ = 0;
+    most_bytes_ = 0;
     for (Column &column : columns_)
         column.clear();
 }

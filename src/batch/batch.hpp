@@ -111,6 +111,16 @@ class Column {
     /// extent() as it would be after `cell` is appended, for a column that has `nrows` rows.
     ColumnExtent extent_with(const Cell &cell, std::uint32_t nrows) const;
 
+    /// What the value can take at most, with the padding before it and the number that says where
+    /// it starts.
+    std::size_t most_bytes(const Cell &cell) const
+    {
+        if (layout_.width != kVarlena)
+            return stride_;
+        return cell.data == nullptr ? sizeof(std::uint32_t)
+                                    : cell.size + sizeof(std::uint32_t) + kMostPadding;
+    }
+
     /// Fixed width: one slot of stride_of(layout()) bytes per row, NULLs included, or a single
     /// slot while the column is constant. Varlena: the values, those with a 4-byte length word
     /// at multiples of long_varlena_align(layout()), zero bytes between.
@@ -132,6 +142,8 @@ class Column {
     void append_varlena(const Cell &cell, std::uint32_t nrows);
     void expand_constant(std::uint32_t nrows);
     bool is_first_value(const void *data) const;
+
+    static constexpr std::size_t kMostPadding = 7;
 
     ColumnLayout layout_;
     std::uint32_t stride_ = 0;
@@ -167,8 +179,12 @@ class Batch {
     std::size_t ncolumns() const { return columns_.size(); }
     std::span<const Column> columns() const { return columns_; }
 
+    /// The sum of most_bytes() of all cells.
+    std::size_t most_bytes() const { return most_bytes_; }
+
   private:
     std::uint32_t nrows_ = 0;
+    std::size_t most_bytes_ = 0;
     std::pmr::vector<Column> columns_;
 };
 

@@ -42,6 +42,9 @@ constexpr unsigned kHasLong = 8;
 /// Of one entry of the layout: its width, its oid and its flags.
 constexpr std::size_t kLeastColumn = 4;
 
+/// All of it, its flags and the padding before its values.
+constexpr std::size_t kMostColumn = 1 + 2 + 4 + 4 + 2 + 1 + 7;
+
 /// A switch, not a search of kWidths: encoded_size_with() asks for each column of each row.
 constexpr unsigned width_code(std::int16_t width)
 {
@@ -254,6 +257,18 @@ std::size_t encoded_size_with(const Batch &batch, std::span<const Cell> row)
         return kMaxChunkSize + 1;
     return size_of(batch, nrows + 1,
                    [&](std::size_t i) { return batch.columns()[i].extent_with(row[i], nrows); });
+}
+
+bool surely_fits(const Batch &batch, std::span<const Cell> row, std::size_t limit)
+{
+    const std::span<const batch::Column> columns = batch.columns();
+    if (row.size() != columns.size() || batch.nrows() >= kMaxRows)
+        return false;
+    const std::size_t bitmap = std::size_t{batch.nrows()} / 8 + 1;
+    std::size_t size = kHeaderSize + columns.size() * (kMostColumn + bitmap) + batch.most_bytes();
+    for (std::size_t i = 0; i < columns.size(); ++i)
+        size += columns[i].most_bytes(row[i]);
+    return size <= limit;
 }
 
 std::size_t encode(const Batch &batch, std::span<std::byte> out)
