@@ -165,7 +165,7 @@ bool is_from_client(const QueryDesc *query)
 bool reads_views(const PlannedStmt *plan)
 {
     for (Oid const relid : pg::each_oid(plan->relationOids))
-        if (view::find_query(relid) != nullptr)
+        if (is_of_view(relid))
             return true;
     if (plan->commandType != CMD_SELECT)
         return false;

@@ -15,9 +15,18 @@ struct StreamEntry {
     WorkerSet workers;
 };
 
+struct RelationEntry {
+    Oid relation; // the hash key
+    bool is_of_view;
+};
+
+/// A session may name any number of relations.
+constexpr long kMaxRelations = 1000;
+
 struct Cache {
-    HTAB *streams; ///< of StreamEntry
-    Oid catalog;   ///< pipelinedb.query
+    HTAB *streams;   ///< of StreamEntry
+    HTAB *relations; ///< of RelationEntry
+    Oid catalog;     ///< pipelinedb.query
     uint64 changes;
     uint64 read_at; ///< `changes` when the table was begun
     bool callback_registered;
@@ -41,22 +50,33 @@ void watch_catalog()
     cache.catalog = view::catalog_relation("query");
 }
 
-/// An empty table, if something has changed.
-void ready_cache()
+HTAB *make_table(const char *name, Size entry)
 {
-    if (cache.streams != nullptr && cache.read_at == cache.changes)
-        return;
-    if (cache.streams != nullptr)
-        hash_destroy(cache.streams);
-    cache.streams = nullptr;
-    cache.read_at = cache.changes;
-    watch_catalog();
     HASHCTL control{};
     control.keysize = sizeof(Oid);
-    control.entrysize = sizeof(StreamEntry);
+    control.entrysize = entry;
     control.hcxt = TopMemoryContext;
-    cache.streams =
-        hash_create("fold workers of streams", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    return hash_create(name, 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+void drop_table(HTAB **table)
+{
+    if (*table != nullptr)
+        hash_destroy(*table);
+    *table = nullptr;
+}
+
+/// Empty tables, if something has changed.
+void ready_cache()
+{
+    if (cache.relations != nullptr && cache.read_at == cache.changes)
+        return;
+    drop_table(&cache.streams);
+    drop_table(&cache.relations);
+    cache.read_at = cache.changes;
+    watch_catalog();
+    cache.streams = make_table("fold workers of streams", sizeof(StreamEntry));
+    cache.relations = make_table("relations of continuous views", sizeof(RelationEntry));
 }
 
 } // namespace
@@ -79,6 +99,22 @@ Concerned workers_of_stream(Oid stream)
         static_cast<StreamEntry *>(added)->workers = workers;
     }
     return {workers != 0 ? workers : kFirstWorker, epoch};
+}
+
+bool is_of_view(Oid relation)
+{
+    AcceptInvalidationMessages();
+    ready_cache();
+    const void *const known = hash_search(cache.relations, &relation, HASH_FIND, nullptr);
+    if (known != nullptr)
+        return static_cast<const RelationEntry *>(known)->is_of_view;
+    // A message that comes while we read makes the next call begin a new table.
+    bool const is = view::find_query(relation) != nullptr;
+    if (hash_get_num_entries(cache.relations) < kMaxRelations) {
+        void *const added = hash_search(cache.relations, &relation, HASH_ENTER, nullptr);
+        static_cast<RelationEntry *>(added)->is_of_view = is;
+    }
+    return is;
 }
 
 Concerned all_folding_workers()
