@@ -423,7 +423,12 @@ void apply_creation_settings(Relation definition)
     for (auto *option : pg::each<DefElem>(kept_options(definition))) {
         // Reloptions can be written by hand in a CREATE VIEW; no other setting may be smuggled
         // into the fold worker that way.
-        if (is_creation_setting(option->defname))
+        if (!is_creation_setting(option->defname))
+            continue;
+        // Most are as they are: to look costs a tenth of setting them and undoing it, and this is
+        // done in each tick.
+        const char *const now = GetConfigOption(option->defname, true, false);
+        if (now == nullptr || strcmp(now, defGetString(option)) != 0)
             set_config_option(option->defname, defGetString(option), PGC_USERSET, PGC_S_SESSION,
                               GUC_ACTION_SAVE, true, 0, false);
     }
