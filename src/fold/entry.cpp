@@ -25,6 +25,7 @@ extern "C" {
 }
 
 #include <algorithm>
+#include <ctime>
 
 namespace pipeline::fold {
 namespace {
@@ -36,6 +37,12 @@ constexpr int kLongestTendDelay = 60000;
 
 /// Generations are looked at so often under load.
 constexpr int kTendInterval = 1000;
+
+/// After a tick the worker pauses for this many times the processor time of the tick, so that it
+/// leaves the processors to those who write: a group that many rows are for is then changed once
+/// for many of them. In ms at most, unless fold_interval is longer.
+constexpr int kPauseShare = 4;
+constexpr int kLongestPause = 20;
 
 /// Views that could not be handed over are tried again after so long; workers for which no
 /// process was free are asked for again after kLookInterval, if there is anything to do.
@@ -55,6 +62,7 @@ struct Pace {
     TimestampTz last_placement;
     bool placement_failed; ///< some view could not be handed over then
     bool unwanted;         ///< fewer workers are wanted, and this one has no view any more
+    bool rested;           ///< it slept for fold_interval at least before this tick
 };
 
 /// Worker 0 alone rotates and empties generations.
@@ -159,28 +167,53 @@ long next_retry(TimestampTz now)
     return shortest;
 }
 
-void wait_ms(long timeout, bool on_latch)
+void wait_ms(long timeout)
 {
-    int events = WL_EXIT_ON_PM_DEATH;
-    if (on_latch)
-        events |= WL_LATCH_SET;
+    int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
     if (timeout >= 0)
         events |= WL_TIMEOUT;
-    (void) WaitLatch(on_latch ? MyLatch : nullptr, events, timeout, PG_WAIT_EXTENSION);
+    (void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
 }
 
-/// After a tick: a short pause lets rows gather. A failed tick pauses longer and longer.
-void pause_between_ticks(const Pace &pace, const RoundOutcome &round)
+/// Not the time that has gone by: on a busy machine a tick takes longer, and would make the views
+/// lag even more by a longer pause.
+long processor_us()
+{
+    timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return static_cast<long>(used.tv_sec) * 1000000 + used.tv_nsec / 1000;
+}
+
+/// In ms.
+long pause_after(const Pace &pace, long used_us)
+{
+    if (settings::fold_interval == 0)
+        return pace.stretch;
+    long const share = std::min(used_us * kPauseShare / 1000, long{kLongestPause});
+    return std::max(long{settings::fold_interval}, share) + pace.stretch;
+}
+
+/// After a tick: a short pause lets rows gather. Rows do not end it (announce_rows), but whoever
+/// waits for them does. A failed tick pauses longer and longer.
+void pause_between_ticks(const Pace &pace, const RoundOutcome &round, long used_us)
 {
     if (round.failed) {
-        long const delay = pace.failures <= 1 ? 1 : std::min(100L << (pace.failures - 2), 30000L);
-        wait_ms(delay, true);
+        wait_ms(pace.failures <= 1 ? 1 : std::min(100L << (pace.failures - 2), 30000L));
         return;
     }
-    int const pause = settings::fold_interval + pace.stretch;
-    if (round.left_behind || pause == 0 || spool::has_waiters())
-        return;
-    wait_ms(pause, pause > 20);
+    long const pause = pause_after(pace, used_us);
+    // The latch of a waiter may have been reset by the server's own waits during the tick.
+    if (!round.left_behind && pause > 0 && !spool::has_waiters())
+        wait_ms(pause);
+}
+
+/// Rows that come one by one, some time apart: each is folded at once and the worker goes to sleep
+/// again without a pause, in which the next one would wait, and an empty tick after it. Whoever
+/// has committed since the tick began has counted up the wakes.
+bool may_sleep_at_once(const Pace &pace, const RoundOutcome &round, uint64 wakes)
+{
+    return pace.rested && !round.failed && !round.left_behind && !round.consumers_changed &&
+           !state().after_crash && pace.stretch == 0 && spool::count_wakes() == wakes;
 }
 
 int elapsed_ms(TimestampTz since, TimestampTz now)
@@ -283,6 +316,7 @@ WorkerEnd run_worker()
         if (!settings::folding)
             return {wakes, true};
         pgstat_report_activity(STATE_RUNNING, "folding");
+        long const used = processor_us();
         spool::note_requests();
         RoundOutcome round = run_round();
         if (round.extension_is_gone)
@@ -305,8 +339,11 @@ WorkerEnd run_worker()
             look_at_horizon(&pace, now);
             if (TimestampDifferenceExceeds(pace.last_tend, now, kTendInterval))
                 tend(&pace, false);
-            pause_between_ticks(pace, round);
-            continue;
+            if (!may_sleep_at_once(pace, round, wakes)) {
+                pause_between_ticks(pace, round, processor_us() - used);
+                pace.rested = false;
+                continue;
+            }
         }
 
         end_attempts();
@@ -324,7 +361,11 @@ WorkerEnd run_worker()
             continue;
         pgstat_report_stat(true); // autovacuum decides by these numbers
         pgstat_report_activity(STATE_IDLE, nullptr);
-        wait_ms(sleep_time(pace, now), true);
+        if (!spool::fall_asleep(wakes))
+            continue;
+        wait_ms(sleep_time(pace, now));
+        spool::wake_up();
+        pace.rested = elapsed_ms(now, GetCurrentTimestamp()) >= settings::fold_interval;
     }
 }
 

@@ -72,8 +72,8 @@ std::size_t encoded_size(const batch::Batch &batch);
 /// Exact size of encode(batch) after `row` would be appended; may be called for each row.
 std::size_t encoded_size_with(const batch::Batch &batch, std::span<const batch::Cell> row);
 
-/// True only if encoded_size_with() is at most `limit`. It may say false where that is so, but takes
-/// a fraction of the time: for the many rows that come long before a chunk is full.
+/// True only if encoded_size_with() is at most `limit`. It may say false where that is so, but
+/// takes a fraction of the time: for the many rows that come long before a chunk is full.
 bool surely_fits(const batch::Batch &batch, std::span<const batch::Cell> row, std::size_t limit);
 
 /// Writes the chunk to the front of `out`, which needs no alignment, and returns its size.

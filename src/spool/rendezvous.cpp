@@ -85,8 +85,10 @@ void initialise(SharedState &state)
     state.num_cells = MaxBackends;
     state.cells = reinterpret_cast<WaiterCell *>(reinterpret_cast<char *>(&state) + slots_size());
     pg_atomic_init_u32(&state.waiting, 0);
-    for (int i = 0; i < state.num_slots; i++)
+    for (int i = 0; i < state.num_slots; i++) {
         pg_atomic_init_u64(&state.slots[i].wakes, 0);
+        pg_atomic_init_u32(&state.slots[i].asleep, 0);
+    }
     pg_atomic_init_u32(&state.halts, 0);
     pg_atomic_init_u64(&state.assignment, 1);
     pg_atomic_init_u64(&state.roster, 1);
@@ -114,10 +116,11 @@ void finish_commit()
     bool const wrote = FullTransactionIdIsValid(at_commit.written);
     if (at_commit.wake)
         assignment_changed();
-    if (at_commit.wake || wrote) {
-        bool const stale = at_commit.wake || at_commit.epoch != assignment_epoch();
-        wake_workers(MyDatabaseId, at_commit.workers | (stale ? kFirstWorker : 0), stale);
-    }
+    bool const stale = at_commit.wake || (wrote && at_commit.epoch != assignment_epoch());
+    if (stale)
+        wake_workers(MyDatabaseId, at_commit.workers | kFirstWorker, true);
+    else if (wrote)
+        announce_rows(MyDatabaseId, at_commit.workers);
     if (OidIsValid(at_commit.new_database))
         request_worker(at_commit.new_database, 0);
     if (wrote && !am_fold_worker())

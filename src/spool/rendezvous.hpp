@@ -51,6 +51,10 @@ void note_write(FullTransactionId top_xid, Oid stream);
 /// running ones too. Async-signal rules do not apply; may be called after commit; raises nothing.
 void wake_workers(Oid db, WorkerSet workers, bool all);
 
+/// The same for rows that nobody waits for: a worker that is at work or in its pause between two
+/// ticks will find them, and is left alone.
+void announce_rows(Oid db, WorkerSet workers);
+
 /// Wakes all of them at the commit of the current transaction, without having written (CREATE
 /// EXTENSION, CREATE VIEW, activate). Worker 0 and `number` are started, if they do not run.
 void wake_worker_at_commit(int number = 0);
@@ -102,6 +106,11 @@ bool lock_absent_worker(int number);
 /// How often this worker was woken. Its latch alone does not tell: the server's own waits
 /// (locks, buffers, pg_sleep) reset it in the middle of a tick.
 uint64 count_wakes();
+
+/// Before the worker waits for its latch with nothing to do: from now on rows set it. False if it
+/// was woken since it saw `wakes_seen`: then it must not wait.
+bool fall_asleep(uint64 wakes_seen);
+void wake_up();
 
 /// True if the server, or one of its processes, crashed before this start.
 bool started_after_crash();

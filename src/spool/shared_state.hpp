@@ -37,6 +37,9 @@ struct WorkerSlot {
     bool stopped; ///< by stop_workers(): its end is no failure
     /// How often it was woken. A latch alone is reset by the server's own waits.
     pg_atomic_uint64 wakes;
+    /// It waits for a latch and nothing else: before and after, a commit need only count up
+    /// `wakes`.
+    pg_atomic_uint32 asleep;
     Oid blamed; ///< view whose turn a former worker could end only by ending itself
     TimestampTz denied_until;
     SlotAttempt attempt; ///< that it makes after a crash

@@ -51,15 +51,22 @@ void make_request(WorkerSlot *slot, Oid db, int number)
     slot->attempt = SlotAttempt::kNone;
 }
 
-void wake_slot(WorkerSlot *slot)
+/// Whom rows wake. The counter is raised first, by a full barrier: see fall_asleep().
+enum class Wake {
+    kAsleep, ///< only workers that have nothing to do
+    kAlways
+};
+
+void wake_slot(WorkerSlot *slot, Wake wake)
 {
     (void) pg_atomic_fetch_add_u64(&slot->wakes, 1);
-    set_latch_of(slot->procno);
+    if (wake == Wake::kAlways || pg_atomic_read_u32(&slot->asleep) != 0)
+        set_latch_of(slot->procno);
 }
 
 /// Wakes the running ones among `workers` of `db`, or all of them; returns those of `workers`
 /// that have to be requested.
-WorkerSet wake_running(Oid db, WorkerSet workers, bool all)
+WorkerSet wake_running(Oid db, WorkerSet workers, bool all, Wake wake = Wake::kAlways)
 {
     for (int i = 0; i < shared->num_slots; i++) {
         WorkerSlot &slot = shared->slots[i];
@@ -67,7 +74,7 @@ WorkerSet wake_running(Oid db, WorkerSet workers, bool all)
             continue;
         WorkerSet const bit = WorkerSet{1} << slot.number;
         if (slot.state == SlotState::kRunning && (all || (workers & bit) != 0))
-            wake_slot(&slot);
+            wake_slot(&slot, wake);
         if (slot.state != SlotState::kDenied)
             workers &= ~bit;
     }
@@ -164,19 +171,29 @@ bool am_fold_worker()
     return my_slot != nullptr;
 }
 
-/// For one that is denied, worker 0 stands in.
-void wake_workers(Oid db, WorkerSet workers, bool all)
+static void wake_or_request(Oid db, WorkerSet workers, bool all, Wake wake)
 {
     if (shared == nullptr)
         return;
     LWLockAcquire(shared->lock, LW_SHARED);
-    WorkerSet const missing = wake_running(db, workers, all);
+    WorkerSet const missing = wake_running(db, workers, all, wake);
     LWLockRelease(shared->lock);
     if (missing == 0)
         return;
     for (int number = 0; number < kMaxWorkers; number++)
         if (has_bit(missing, number))
             request_worker(db, number);
+}
+
+/// For one that is denied, worker 0 stands in.
+void wake_workers(Oid db, WorkerSet workers, bool all)
+{
+    wake_or_request(db, workers, all, Wake::kAlways);
+}
+
+void announce_rows(Oid db, WorkerSet workers)
+{
+    wake_or_request(db, workers, false, Wake::kAsleep);
 }
 
 bool request_worker(Oid db, int number)
@@ -187,7 +204,7 @@ bool request_worker(Oid db, int number)
         slot = find_or_request(db, 0);
     // It may have come between the two locks of wake_workers().
     if (slot != nullptr && slot->state == SlotState::kRunning)
-        wake_slot(slot);
+        wake_slot(slot, Wake::kAlways);
     LWLockRelease(shared->lock);
     return slot != nullptr;
 }
@@ -228,6 +245,7 @@ bool attach_worker(int number)
         slot->pid = MyProcPid;
         slot->procno = my_procno();
         slot->stopped = false;
+        pg_atomic_write_u32(&slot->asleep, 0);
         my_slot = slot;
         roster_changed(MyDatabaseId);
     }
@@ -287,6 +305,22 @@ bool lock_absent_worker(int number)
 uint64 count_wakes()
 {
     return pg_atomic_read_u64(&my_slot->wakes);
+}
+
+/// Either the commit that counts up `wakes` sees the flag after it and sets the latch, or its
+/// count is seen here: there is a full barrier between the two on both sides.
+bool fall_asleep(uint64 wakes_seen)
+{
+    (void) pg_atomic_exchange_u32(&my_slot->asleep, 1);
+    if (count_wakes() == wakes_seen)
+        return true;
+    wake_up();
+    return false;
+}
+
+void wake_up()
+{
+    pg_atomic_write_u32(&my_slot->asleep, 0);
 }
 
 void blame(Oid view)
