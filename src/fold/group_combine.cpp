@@ -56,14 +56,14 @@ bool is_serialized(const CombineColumn &column)
     return column.form.kind == view::StateKind::kSerialized;
 }
 
-NullableDatum load_stored(CombineColumn &column, const CombineEnvironment &environment,
-                          NullableDatum stored)
+/// As a first argument. `bytes` is a state of an ordinary type, or what the serial function
+/// returned.
+NullableDatum load(CombineColumn &column, const CombineEnvironment &environment,
+                   NullableDatum bytes)
 {
     if (!is_serialized(column))
-        return copy_state(column, stored);
-    if (!stored.isnull)
-        stored.value = PointerGetDatum(view::unwrap_state(column.form, stored.value));
-    NullableDatum const state = deserialize(column, environment, stored);
+        return copy_state(column, bytes);
+    NullableDatum const state = deserialize(column, environment, bytes);
     if (state.isnull || column.form.native != view::NativeLayout::kNone)
         return state;
     // In nodeAgg.c a deserialized state is only ever the second argument: the first comes from
@@ -72,8 +72,17 @@ NullableDatum load_stored(CombineColumn &column, const CombineEnvironment &envir
     return call(&column.combine, column.collation, environment, 2, null_datum(), state);
 }
 
-NullableDatum store(CombineColumn &column, const CombineEnvironment &environment,
-                    NullableDatum state)
+NullableDatum load_stored(CombineColumn &column, const CombineEnvironment &environment,
+                          NullableDatum stored)
+{
+    if (is_serialized(column) && !stored.isnull)
+        stored.value = PointerGetDatum(view::unwrap_state(column.form, stored.value));
+    return load(column, environment, stored);
+}
+
+/// As the partial step emits it.
+NullableDatum emitted(CombineColumn &column, const CombineEnvironment &environment,
+                      NullableDatum state)
 {
     if (!is_serialized(column) || state.isnull)
         return state;
@@ -81,8 +90,13 @@ NullableDatum store(CombineColumn &column, const CombineEnvironment &environment
     // NULL (numeric.c: numeric_combine); nodeAgg.c hands it to no serial function either.
     if (DatumGetPointer(state.value) == nullptr)
         return null_datum();
-    NullableDatum bytes =
-        call(&column.serial, column.collation, environment, 1, state, null_datum());
+    return call(&column.serial, column.collation, environment, 1, state, null_datum());
+}
+
+NullableDatum store(CombineColumn &column, const CombineEnvironment &environment,
+                    NullableDatum state)
+{
+    NullableDatum bytes = emitted(column, environment, state);
     if (!bytes.isnull)
         bytes.value = stored_form(column, bytes.value);
     return bytes;
@@ -147,6 +161,18 @@ NullableDatum combine_states(CombineColumn &column, const CombineEnvironment &en
     }
     return store(column, environment,
                  call(&column.combine, column.collation, environment, 2, left, right));
+}
+
+NullableDatum combine_partials(CombineColumn &column, const CombineEnvironment &environment,
+                               NullableDatum first, NullableDatum second)
+{
+    NullableDatum const left = load(column, environment, first);
+    NullableDatum const right =
+        is_serialized(column) ? deserialize(column, environment, second) : second;
+    if (column.combine.fn_strict && (left.isnull || right.isnull))
+        return right.isnull ? first : second;
+    return emitted(column, environment,
+                   call(&column.combine, column.collation, environment, 2, left, right));
 }
 
 } // namespace pipeline::fold

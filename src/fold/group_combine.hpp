@@ -44,4 +44,8 @@ Datum stored_form(const CombineColumn &column, Datum partial);
 NullableDatum combine_states(CombineColumn &column, const CombineEnvironment &environment,
                              NullableDatum stored, NullableDatum partial);
 
+/// Partial state ⊕ partial state -> partial state, in the same way.
+NullableDatum combine_partials(CombineColumn &column, const CombineEnvironment &environment,
+                               NullableDatum first, NullableDatum second);
+
 } // namespace pipeline::fold

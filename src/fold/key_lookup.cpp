@@ -170,58 +170,65 @@ void prepare_hashes(KeyLookup *lookup, const List *columns)
     }
 }
 
-Datum hash_of(KeyLookup *lookup, const TupleTableSlot *group)
+Datum hash_of(KeyLookup *lookup, GroupKeys group)
 {
     for (int i = 0; i < lookup->nhashed; i++)
-        lookup->values[i] = {group->tts_values[lookup->hashed[i]],
-                             group->tts_isnull[lookup->hashed[i]]};
+        lookup->values[i] = {group.values[lookup->hashed[i]], group.isnull[lookup->hashed[i]]};
     return Int32GetDatum(
         view::hash_group(lookup->hashes, lookup->values, lookup->nhashed, lookup->context));
 }
 
 /// Of the group; hash functions allocate in the current context.
-void set_scan_keys(KeyLookup *lookup, const TupleTableSlot *group)
+void set_scan_keys(KeyLookup *lookup, GroupKeys group)
 {
     for (int i = 0; i < lookup->nscan_keys; i++) {
         int const column = lookup->index->rd_index->indkey.values[i] - 1;
         ScanKeyData &key = lookup->scan_keys[i];
-        bool const isnull = column >= 0 && group->tts_isnull[column];
+        bool const isnull = column >= 0 && group.isnull[column];
         // NULL groups: the index is NULLS NOT DISTINCT, and a search for IS NULL finds them.
         key.sk_flags = isnull ? SK_ISNULL | SK_SEARCHNULL : 0;
         if (column < 0)
             key.sk_argument = hash_of(lookup, group);
         else
-            key.sk_argument = isnull ? static_cast<Datum>(0) : group->tts_values[column];
+            key.sk_argument = isnull ? static_cast<Datum>(0) : group.values[column];
     }
 }
 
 /// Values may be out of line in the table; equality functions copy them as they need, into the
 /// current context.
-bool has_same_keys(KeyLookup *lookup, const TupleTableSlot *group, TupleTableSlot *stored)
+bool has_same_keys(KeyLookup *lookup, GroupKeys group, TupleTableSlot *stored)
 {
     for (int i = 0; i < lookup->ncompared; i++) {
         ComparedKey &key = lookup->compared[i];
         bool isnull;
         Datum const value = slot_getattr(stored, key.column + 1, &isnull);
-        if (isnull != group->tts_isnull[key.column])
+        if (isnull != group.isnull[key.column])
             return false;
         if (!isnull && !DatumGetBool(FunctionCall2Coll(&key.equals, key.collation, value,
-                                                       group->tts_values[key.column])))
+                                                       group.values[key.column])))
             return false;
     }
     return true;
 }
 
 /// Fetching through the index prunes the page first (heapam_index_fetch_tuple calls
-/// heap_page_prune_opt), so that the update after it finds room and stays HOT.
-bool next_candidate(KeyLookup *lookup, TupleTableSlot *stored)
+/// heap_page_prune_opt), so that the update after it finds room and stays HOT. As
+/// index_getnext_slot, which does not say what the index points to: the fetch moves xs_heaptid on
+/// to the visible version.
+bool next_candidate(KeyLookup *lookup, TupleTableSlot *stored, ItemPointer place)
 {
-    return index_getnext_slot(lookup->index_scan, ForwardScanDirection, stored);
+    IndexScanDesc const scan = lookup->index_scan;
+    while (scan->xs_heap_continue || index_getnext_tid(scan, ForwardScanDirection) != nullptr) {
+        *place = scan->xs_heaptid;
+        if (index_fetch_heap(scan, stored))
+            return true;
+    }
+    return false;
 }
 
 } // namespace
 
-KeyLookup *open_lookup(Relation matrel, int nkeys)
+KeyLookup *open_lookup(Relation matrel, int nkeys, Snapshot snapshot)
 {
     List *hashed = NIL;
     Relation const index = open_key_index(matrel, nkeys, &hashed);
@@ -232,8 +239,7 @@ KeyLookup *open_lookup(Relation matrel, int nkeys)
     lookup->index = index;
     lookup->context = CurrentMemoryContext;
     if (nkeys == 0) {
-        lookup->table_scan =
-            table_beginscan_strat(matrel, GetActiveSnapshot(), 0, nullptr, true, false);
+        lookup->table_scan = table_beginscan_strat(matrel, snapshot, 0, nullptr, true, false);
         return lookup;
     }
     prepare_scan_keys(lookup);
@@ -241,14 +247,14 @@ KeyLookup *open_lookup(Relation matrel, int nkeys)
         prepare_hashes(lookup, hashed);
         prepare_comparisons(lookup, nkeys);
     }
-    lookup->index_scan =
-        pg::begin_index_scan(matrel, index, GetActiveSnapshot(), lookup->nscan_keys);
+    lookup->index_scan = pg::begin_index_scan(matrel, index, snapshot, lookup->nscan_keys);
     return lookup;
 }
 
-bool find_group(KeyLookup *lookup, TupleTableSlot *group, TupleTableSlot *stored,
+bool find_group(KeyLookup *lookup, GroupKeys group, TupleTableSlot *stored, ItemPointer place,
                 MemoryContext scratch)
 {
+    ItemPointerSetInvalid(place);
     // Not in the scratch context: the scan keeps what it allocates on the way (nbtree.c:
     // btgettuple, killedItems).
     return pg::in_context(lookup->context, [&] {
@@ -259,13 +265,24 @@ bool find_group(KeyLookup *lookup, TupleTableSlot *group, TupleTableSlot *stored
         }
         pg::in_context(scratch, [&] { set_scan_keys(lookup, group); });
         index_rescan(lookup->index_scan, lookup->scan_keys, lookup->nscan_keys, nullptr, 0);
-        while (next_candidate(lookup, stored)) {
+        while (next_candidate(lookup, stored, place)) {
             if (pg::in_context(scratch, [&] { return has_same_keys(lookup, group, stored); }))
                 return true;
             CHECK_FOR_INTERRUPTS();
         }
         return false;
     });
+}
+
+KeyOrder *order_of_lookup(const KeyLookup *lookup)
+{
+    return pg::in_context(lookup->context, [&] { return order_of_index(lookup->index); });
+}
+
+void leave_page(KeyLookup *lookup)
+{
+    if (lookup->index_scan != nullptr)
+        table_index_fetch_reset(lookup->index_scan->xs_heapfetch);
 }
 
 void close_lookup(KeyLookup *lookup)

@@ -18,13 +18,13 @@ namespace {
 
 MatrelWriter open_matrel(Relation matrel, ViewMachine *machine, bool write)
 {
-    MatrelWriter writer{machine, nullptr, nullptr, write};
+    MatrelWriter writer{machine, nullptr, nullptr};
     if (machine->append) {
         writer.rows = open_append(matrel, write);
         if (writer.rows == nullptr)
             refuse_half_restored(matrel, "guard trigger");
     } else {
-        writer.groups = open_groups(matrel, machine);
+        writer.groups = open_groups(matrel, machine, write);
         if (writer.groups == nullptr)
             refuse_half_restored(matrel, "index over the groups");
     }
@@ -40,14 +40,13 @@ void fold_into(const MatrelWriter &writer)
         partial::run_plan(plan, append_row, writer.rows);
         return;
     }
-    partial::GroupReceiver const receive = writer.write ? write_group : check_group;
     bool const may_run = vector_plan != nullptr && partial::may_run(vector_plan);
     if (may_run && settings::vectorize && spool::is_whole(feed)) {
-        partial::run_vector_plan(vector_plan, feed, receive, writer.groups);
+        partial::run_vector_plan(vector_plan, feed, write_group, writer.groups);
         return;
     }
     if (feed.nchunks > 0 || !may_run)
-        partial::run_plan(plan, receive, writer.groups);
+        partial::run_plan(plan, write_group, writer.groups);
     if (feed.npartials == 0)
         return;
     // What a writer could aggregate has a plan for that here, too: it depends on the definition
@@ -57,7 +56,7 @@ void fold_into(const MatrelWriter &writer)
                         errmsg("waiting rows were aggregated for another definition of the view")));
     spool::Feed partials = feed;
     partials.nchunks = 0;
-    partial::run_vector_plan(vector_plan, partials, receive, writer.groups);
+    partial::run_vector_plan(vector_plan, partials, write_group, writer.groups);
 }
 
 void close_matrel(const MatrelWriter &writer)

@@ -14,7 +14,6 @@ struct MatrelWriter {
     ViewMachine *machine;
     GroupWriter *groups; ///< one of the two is nullptr
     AppendWriter *rows;
-    bool write;
 };
 
 /// Raises ERRCODE_LOCK_NOT_AVAILABLE while a restore of the table is under way.

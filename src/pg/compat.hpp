@@ -78,6 +78,12 @@ inline bool only_summarizing(UpdateIndexes)
 }
 #endif
 
+/// True if the row left its HOT chain.
+inline bool is_new_chain(UpdateIndexes update)
+{
+    return needs_index_entries(update) && !only_summarizing(update);
+}
+
 /// ExecInsertIndexTuples for a row that `update` describes (or for a new one).
 inline void insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot, EState *estate,
                                  bool update, bool summarizing_only)

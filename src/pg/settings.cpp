@@ -15,6 +15,7 @@ constinit bool folding = true;
 constinit bool vectorize = true;
 constinit int fold_interval = 2;
 constinit int fold_batch = 16384;
+constinit int fold_memory = 262144;
 constinit int view_timeout = 30000;
 constinit int max_errors = 1000;
 constinit int spool_generation_size = 64;
@@ -94,6 +95,12 @@ void define_for_fold_workers()
                             "Sets the maximum amount of rows that a fold worker folds in one "
                             "transaction.",
                             nullptr, &fold_batch, 16384, 256, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.fold_memory",
+                            "Sets the maximum memory that a fold worker uses for groups.",
+                            "Groups beyond that are written to their tables early, and looked up "
+                            "there.",
+                            &fold_memory, 262144, 16384, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB,
                             nullptr, nullptr, nullptr);
     DefineCustomIntVariable("pipelinedb.view_timeout",
                             "Sets the maximum time that a continuous view may take in one "

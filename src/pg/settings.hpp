@@ -23,6 +23,7 @@ extern bool folding;                ///< false: no fold worker runs
 extern bool vectorize;              ///< common queries by loops over columns
 extern int fold_interval;           ///< ms; pause after a tick that folded little
 extern int fold_batch;              ///< kB of chunks that one tick takes at most
+extern int fold_memory;             ///< kB; groups that a fold worker keeps in memory at most
 extern int view_timeout;            ///< ms; the longest turn of a view in a tick, 0 = no limit
 extern int max_errors;              ///< rejected rows that are kept per view
 extern int spool_generation_size;   ///< MB; a larger spool table is rotated
