@@ -129,8 +129,7 @@ void note_place(GroupWriter *writer, uint32 hash, ItemPointerData place)
     writer->nblocks = std::max(writer->nblocks, ItemPointerGetBlockNumber(&place) + 1);
 }
 
-/// The row keeps its place, where its HOT chain begins, unless it had to go elsewhere.
-void update_stored(GroupWriter *writer, uint32 hash, ItemPointerData place)
+void update_stored(GroupWriter *writer, uint32 hash)
 {
     TM_FailureData failure;
     LockTupleMode lock_mode;
@@ -149,24 +148,22 @@ void update_stored(GroupWriter *writer, uint32 hash, ItemPointerData place)
     index_updated(writer->target, writer->changed, update_indexes);
     if (pg::is_new_chain(update_indexes))
         note_place(writer, hash, writer->changed->tts_tid);
-    else if (ItemPointerIsValid(&place))
-        note_place(writer, hash, place);
 }
 
-/// `stored` is the group's row.
-void change_stored(GroupWriter *writer, const GroupRow &group, ItemPointerData place)
+/// `stored` is the group's row. It keeps its place, where its HOT chain begins, unless it has to
+/// go to another page.
+void change_stored(GroupWriter *writer, const GroupRow &group)
 {
     // A row of keys alone stays as it is.
     if (writer->machine->ncolumns == writer->machine->nkeys) {
-        if (ItemPointerIsValid(&place))
-            note_place(writer, group.hash, place);
+        end_group(writer);
         return;
     }
     pg::in_context(writer->scratch, [&] {
         fill_combined(writer, group);
         check_row(writer->target, writer->changed);
         if (writer->write)
-            update_stored(writer, group.hash, place);
+            update_stored(writer, group.hash);
         ExecClearTuple(writer->changed);
     });
     end_group(writer);
@@ -272,7 +269,7 @@ uint32 change_in_place(GroupWriter *writer, OrderedRow *rows, uint32 count)
             CHECK_FOR_INTERRUPTS();
             place = place_of(rows[i].order);
             if (fetch_at(writer, *rows[i].row, place)) {
-                change_stored(writer, *rows[i].row, place);
+                change_stored(writer, *rows[i].row);
                 continue;
             }
         }
@@ -294,7 +291,9 @@ uint32 change_by_index(GroupWriter *writer, OrderedRow *rows, uint32 count)
         CHECK_FOR_INTERRUPTS();
         ItemPointerData place;
         if (look_up(writer, *rows[i].row, &place)) {
-            change_stored(writer, *rows[i].row, place);
+            if (ItemPointerIsValid(&place))
+                note_place(writer, rows[i].row->hash, place);
+            change_stored(writer, *rows[i].row);
         } else {
             end_group(writer);
             rows[left++] = rows[i];
