@@ -122,6 +122,12 @@ bool find_place(uint32 hash, ItemPointer place)
     return false;
 }
 
+void expect_place(uint32 hash)
+{
+    if (places.buckets != nullptr)
+        __builtin_prefetch(&places.buckets[hash & places.mask], 1);
+}
+
 void remember_place(uint32 hash, const ItemPointerData &place)
 {
     adapt();

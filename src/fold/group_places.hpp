@@ -16,6 +16,9 @@ namespace pipeline::fold {
 
 bool find_place(uint32 hash, ItemPointer place);
 
+/// find_place() or remember_place() of that hash is near: what they read is fetched meanwhile.
+void expect_place(uint32 hash);
+
 void remember_place(uint32 hash, const ItemPointerData &place);
 
 } // namespace pipeline::fold
