@@ -3,8 +3,9 @@
 #include "pg/settings.hpp"
 
 extern "C" {
-#include "utils/expandeddatum.h"
+#include "access/htup_details.h"
 #include "utils/datum.h"
+#include "utils/expandeddatum.h"
 #include "utils/memutils.h"
 }
 
