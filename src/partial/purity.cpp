@@ -5,6 +5,7 @@
 extern "C" {
 #include "access/transam.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
 }
 
 namespace pipeline::partial {
@@ -50,6 +51,21 @@ constexpr Oid kOfTimeZone[] = {
     F_TIMESTAMPTZ_GE_TIMESTAMP,
 };
 
+/// Declared immutable, and yet they depend on settings: extra_float_digits, IntervalStyle,
+/// bytea_output, quote_all_identifiers.
+constexpr Oid kOfOtherSettings[] = {
+    F_FLOAT4OUT, F_FLOAT8OUT, F_INTERVAL_OUT, F_BYTEAOUT, F_POINT_OUT,  F_LSEG_OUT,
+    F_PATH_OUT,  F_BOX_OUT,   F_LINE_OUT,     F_POLY_OUT, F_CIRCLE_OUT, F_QUOTE_IDENT,
+};
+
+/// Functions of the server call those of the type that they are given: record_eq, array_eq,
+/// range_eq. Those must be the server's own, too.
+bool is_own_type(Oid type)
+{
+    Oid const base = getBaseType(type);
+    return base < FirstNormalObjectId || type_is_enum(base);
+}
+
 struct Walk {
     Purity worst;
 
@@ -65,6 +81,9 @@ Purity purity_of_function(Oid function)
     // Functions of extensions have larger numbers, and may call whatever they like.
     if (function >= FirstNormalObjectId)
         return Purity::kImpure;
+    for (Oid const known : kOfOtherSettings)
+        if (known == function)
+            return Purity::kImpure;
     if (func_volatile(function) == PROVOLATILE_IMMUTABLE)
         return Purity::kPure;
     for (Oid const known : kOfTimeZone)
@@ -113,7 +132,8 @@ extern "C" bool pipeline_purity_walker(Node *node, void *context)
     if (node == nullptr)
         return false;
     auto *const walk = static_cast<Walk *>(context);
-    if (!is_harmless(node))
+    bool const is_leaf = IsA(node, Var) || IsA(node, Const);
+    if (!is_harmless(node) || (is_leaf && !is_own_type(exprType(node))))
         return walk->note(Purity::kImpure);
     if (check_functions_in_node(node, pipeline_check_function, context))
         return true;
@@ -126,8 +146,10 @@ Purity purity_of(const VectorPlan *plan)
 {
     Walk walk{Purity::kPure};
     (void) pipeline_purity_walker(reinterpret_cast<Node *>(plan->scan->scan.plan.qual), &walk);
+    // A plain column is not evaluated.
     for (int i = 0; i < plan->ninputs; i++)
-        (void) pipeline_purity_walker(reinterpret_cast<Node *>(plan->inputs[i].expr), &walk);
+        if (plan->inputs[i].attnum == 0)
+            (void) pipeline_purity_walker(reinterpret_cast<Node *>(plan->inputs[i].expr), &walk);
     return walk.worst;
 }
 

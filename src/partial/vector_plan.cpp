@@ -7,6 +7,7 @@
 extern "C" {
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
+#include "rewrite/rewriteDefine.h"
 #include "rewrite/rewriteHandler.h"
 }
 
@@ -248,13 +249,19 @@ const ForeignScan *scan_below(const Agg *top)
                : nullptr;
 }
 
-/// What is stored of the query is the same text for everybody.
+/// Raised when the columns of a chunk of states change their meaning.
+constexpr uint64 kFormat = 1;
+
+/// What is stored of the query is the same text for everybody, but for the owner: relcache.c
+/// (RelationBuildRuleLock) writes who that is now into the query.
 uint64 version_of(Relation definition)
 {
-    char *const text = nodeToString(get_view_query(definition));
-    uint64 const version =
-        hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
-                            static_cast<int>(strlen(text)), RelationGetRelid(definition));
+    auto *const query = static_cast<Query *>(copyObjectImpl(get_view_query(definition)));
+    setRuleCheckAsUser(reinterpret_cast<Node *>(query), InvalidOid);
+    char *const text = nodeToString(query);
+    uint64 const version = hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
+                                               static_cast<int>(strlen(text)),
+                                               kFormat << 32 | RelationGetRelid(definition));
     pfree(text);
     return version;
 }
