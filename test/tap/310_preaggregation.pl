@@ -2,6 +2,7 @@
 # said of rows holds for groups. The setting is in rows; 0 lets even a statement of one row do so.
 use strict;
 use warnings;
+use File::Spec;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use PipelineTest;
@@ -36,11 +37,11 @@ sql(q{CREATE SCHEMA work; GRANT USAGE, CREATE ON SCHEMA work TO alice, bob; GRAN
     GRANT USAGE ON FOREIGN SERVER pipelinedb TO alice;
     CREATE TYPE work.mood AS ENUM ('sad', 'ok', 'happy');
     ALTER DATABASE postgres SET search_path = work, public;
-    CREATE FUNCTION public.spooled(any_xid bool DEFAULT false) RETURNS TABLE (source text) LANGUAGE plpgsql AS $$
+    CREATE FUNCTION public.spooled() RETURNS TABLE (source text) LANGUAGE plpgsql AS $$
       DECLARE id int; BEGIN
         FOR id IN SELECT g.id FROM pipelinedb.generation g LOOP
-          RETURN QUERY EXECUTE format('SELECT coalesce(c.relname, s.stream::text) FROM pipelinedb.spool_%s s
-            LEFT JOIN pg_class c ON c.oid = s.stream WHERE $1 OR s.xid = pg_current_xact_id_if_assigned()', id) USING any_xid;
+          RETURN QUERY EXECUTE format('SELECT coalesce(c.relname::text, s.stream::text) FROM pipelinedb.spool_%s s
+            LEFT JOIN pg_class c ON c.oid = s.stream WHERE s.xid = pg_current_xact_id_if_assigned()', id);
         END LOOP; END $$;});
 
 # Runs SQL, says what it left in the spool, and rolls it back.
@@ -108,7 +109,7 @@ sub compare {
 my $next = 1;
 sub both { my $first = $next; my $last = ($next += $_[0]) - 1;
     return join '', map { "INSERT INTO $_ ($names) SELECT $names FROM rows_of($first, $last);\n" } 's', 'o'; }
-sub lost { my $last = $next + $_[0]; return "INSERT INTO s ($names) SELECT $names FROM rows_of($next, $last);\n"; }
+sub lost { my $last = $next + $_[0] - 1; return "INSERT INTO s ($names) SELECT $names FROM rows_of($next, $last);\n"; }
 
 # ---- the same views ---------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ sub run_units {
 }
 sql('CREATE FUNCTION put(first int, last int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO s (' . $names . ') SELECT ' . $names . ' FROM rows_of(first, last); END $$');
-my $dir = PostgreSQL::Test::Utils::tempdir();
+my $dir = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
 sql("COPY (SELECT * FROM rows_of(1, 2000)) TO '$dir/rows'");
 my @errors = run_units('units',
     'BEGIN; ' . lost(2000) . 'ROLLBACK',
