@@ -53,7 +53,7 @@ as_role('alice', qq{CREATE FOREIGN TABLE s ($columns) SERVER pipelinedb; GRANT S
     CREATE TABLE o ($columns); GRANT SELECT ON o TO bob; GRANT INSERT ON o TO writer});
 sql(q{CREATE FUNCTION rows_of(first int, last int) RETURNS SETOF o STABLE LANGUAGE sql AS $$
       SELECT g, CASE WHEN h % 11 <> 0 THEN h % 300 - 150 END, CASE WHEN h % 7 <> 0 THEN h % 100000 - 50000 END,
-             CASE WHEN h % 5 <> 0 THEN h::int8 * 4000000000 END, CASE WHEN h % 6 <> 0 THEN h % 4096 END,
+             CASE WHEN h % 5 <> 0 THEN h::int8 * 4000000000 END, CASE WHEN h % 6 <> 0 THEN h % 64 END,
              CASE WHEN h % 9 <> 0 THEN (h % 65536) / 16.0 END,
              CASE WHEN h % 13 <> 0 THEN repeat('text' || h % 4, 1 + h % 40) END, CASE WHEN h % 8 <> 0 THEN 'v' || h % 5 END,
              CASE WHEN h % 10 <> 0 THEN md5((h % 6)::text)::uuid END, CASE WHEN h % 12 <> 0 THEN date '2024-03-01' + h % 40 END,
@@ -184,7 +184,7 @@ compare('a crash between commit and fold');
 sql('CREATE FOREIGN TABLE m (k int, v int) SERVER pipelinedb; CREATE VIEW m_v AS SELECT k, count(*) AS n, sum(v) AS s FROM m GROUP BY k');
 is(sources_of('INSERT INTO m SELECT g, 1 FROM generate_series(1, 100000) g'), 'm m_v_def', 'so many groups that rows follow');
 my $chunks = q{SELECT count(*) > 0, count(*) FROM public.spooled() WHERE source = 'm_v_def'};
-my $m = 'INSERT INTO m SELECT g % 3000, g FROM generate_series(1, 40000) g';
+my $m = 'INSERT INTO m SELECT g / 20 % 1500, g FROM generate_series(1, 120000) g';
 my @written = map { sql("SET pipelinedb.preaggregate_after = 0; SET work_mem = '$_'; BEGIN; $m; $chunks; ROLLBACK") =~ s/^t\|//r } '64kB', '64MB';
 cmp_ok($written[0], '>', 2 * $written[1], 'with little memory, groups are written in between');
 is(sources_of("SET LOCAL work_mem = '64kB'; $m"), 'm_v_def', 'and no rows');
@@ -193,7 +193,7 @@ set_server($node, 'pipelinedb.fold_batch' => '256kB');
 sql($on, "INSERT INTO m SELECT g, 1 FROM generate_series(1, 100000) g; SET work_mem = '64kB'; $m; RESET work_mem;
     INSERT INTO m SELECT g % 16000, 1 FROM generate_series(1, 48000) g");
 go_on_folding('more groups than a tick takes');
-is(sql('SELECT count(*), sum(n), sum(s) FROM m_v'), sql('SELECT 100001, 188000, 100000 + 48000 + 40000::int8 * 40001 / 2'), 'all are there once');
+is(sql('SELECT count(*), sum(n), sum(s) FROM m_v'), sql('SELECT 100001, 268000, 100000 + 48000 + 120000::int8 * 120001 / 2'), 'all are there once');
 set_server($node, 'pipelinedb.fold_batch' => '16MB');
 sql('DROP FOREIGN TABLE m CASCADE');
 
@@ -233,7 +233,6 @@ is(sources_with($_), 'x', "rows for: $_") for (
     'SELECT f, count(*) FROM x GROUP BY f',
     'SELECT bp, count(*) FROM x GROUP BY bp',
     'SELECT k, sum(num) AS s FROM x GROUP BY k',
-    'SELECT k, count(DISTINCT v) AS s FROM x GROUP BY k',
     'SELECT k, v, p FROM x');
 is(sources_with($_), 'x_v_def x_w_def', "groups for: $_") for (
     'SELECT p, count(c) AS n FROM x GROUP BY p',
@@ -259,7 +258,7 @@ my $parts = 'INSERT INTO parts SELECT g % 2, CASE WHEN g % 10 = 1 THEN long(g % 
 is(sources_of($parts), 'part_v_def', 'rows routed into a partition');
 sql($on, $parts);
 folded();
-is(sql(q{SELECT count(*), sum(n), max(length(v)), sum(n) FILTER (WHERE length(v) > 10000), max(m) FROM part_v}), '12|1500|100000|300|1', 'wide keys');
+is(sql(q{SELECT count(*), sum(n), max(length(v)), sum(n) FILTER (WHERE length(v) > 10000), max(m) FROM part_v}), '11|1500|100000|300|1', 'wide keys');
 is(sql('SELECT count(*) FROM part0'), 1500, 'the others are in their table');
 sql('DROP TABLE parts CASCADE');
 
