@@ -4,6 +4,7 @@
 #include "partial/vector_run.hpp"
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "libpq/pqformat.h"
@@ -20,17 +21,20 @@ constexpr int kNumericBase = 10000;
 /// Of a plan that is run alone.
 constexpr int kOnlyView = 0;
 
-void add_chunks(VectorRun *run, const spool::Feed &feed)
+void add_chunk(VectorRun *run, const spool::Chunk *chunk)
 {
-    for (int c = 0; c < feed.nchunks; c++) {
-        const spool::Chunk *const chunk = feed.chunks[c];
-        begin_chunk(run, chunk);
-        for (uint32 first = 0; first < chunk->nrows(); first += agg::kBlockRows) {
-            CHECK_FOR_INTERRUPTS();
-            evaluate_block(run, first, Min(agg::kBlockRows, chunk->nrows() - first));
-            take_block(run);
-        }
+    begin_chunk(run, chunk);
+    for (uint32 first = 0; first < chunk->nrows(); first += agg::kBlockRows) {
+        CHECK_FOR_INTERRUPTS();
+        evaluate_block(run, first, Min(agg::kBlockRows, chunk->nrows() - first));
+        take_block(run);
     }
+}
+
+/// The receiver takes a group that comes again as well as a new one.
+bool is_too_large(const VectorRun *run)
+{
+    return run_size(run) >= static_cast<Size>(settings::fold_memory) * 1024 / 4;
 }
 
 // ---- states as the general path emits them -------------------------------------------------
@@ -174,9 +178,16 @@ void run_vector_plan(const VectorPlan *plan, const spool::Feed &feed, GroupRecei
     MemoryContext const old = MemoryContextSwitchTo(context);
     Relation const stream = table_open(feed.stream, AccessShareLock);
     VectorRun *const run = open_run(plan->alone, stream);
-    add_chunks(run, feed);
-    for (int c = 0; c < feed.npartials; c++)
-        merge_partials(run, kOnlyView, *feed.partials[c]);
+    for (int c = 0; c < feed.nchunks + feed.npartials; c++) {
+        if (is_too_large(run)) {
+            emit_groups(run, plan, receive, arg);
+            clear_groups(run);
+        }
+        if (c < feed.nchunks)
+            add_chunk(run, feed.chunks[c]);
+        else
+            merge_partials(run, kOnlyView, *feed.partials[c - feed.nchunks]);
+    }
     emit_groups(run, plan, receive, arg);
     close_run(run);
     table_close(stream, NoLock);

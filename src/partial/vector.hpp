@@ -1,8 +1,9 @@
 // Partial states by the vectorised path: loops over the columns of the feed's chunks.
 //
-// Owns: the memory of one run. May call: agg, spool/feed, partial/vector_plan. Invariants: as
-// those of partial/general: one row per group with the columns of the definition; the caller
-// has switched to the owner and to the creation settings, and has asked may_run().
+// Owns: the memory of one run, about a quarter of pipelinedb.fold_memory. May call: agg,
+// spool/feed, partial/vector_run. Invariants: as those of partial/general, but a group may come
+// several times; the caller has switched to the owner and to the creation settings, and has asked
+// may_run().
 #pragma once
 
 #include "partial/general.hpp"
