@@ -7,7 +7,53 @@
 
 #include "agg/expression.hpp"
 
+#include <bit>
+
 namespace pipeline::agg {
+
+using Word = std::int64_t;
+
+inline double number_of(Word word)
+{
+    return std::bit_cast<double>(word);
+}
+
+inline Word word_of(double number)
+{
+    return std::bit_cast<Word>(number);
+}
+
+inline bool is_float(ValueType type)
+{
+    return type == ValueType::kFloat4 || type == ValueType::kFloat8;
+}
+
+/// The rows that a function is called for: its caller's, without those with a NULL.
+inline const std::uint8_t *called_for(Expression &expression, std::uint32_t nrows,
+                                      const std::uint8_t *active)
+{
+    if (expression.nulls == nullptr)
+        return active;
+    for (std::uint32_t i = 0; i < nrows; i++)
+        expression.mask_room[i] = active[i] & (expression.nulls[i] ^ 1);
+    return expression.mask_room;
+}
+
+/// Calls fn(row, a, b) for the words of two arguments.
+template <typename Fn> void each_pair(const Expression &expression, std::uint32_t nrows, Fn &&fn)
+{
+    const Word *const a = expression.args[0]->words;
+    const Expression &second = *expression.args[1];
+    if (second.op == ExpressionOp::kConstant) {
+        const Word b = second.word;
+        for (std::uint32_t i = 0; i < nrows; i++)
+            fn(i, a[i], b);
+    } else {
+        const Word *const b = second.words;
+        for (std::uint32_t i = 0; i < nrows; i++)
+            fn(i, a[i], b[i]);
+    }
+}
 
 /// kEqual to kGreaterOrEqual.
 void compare(Expression &expression, std::uint32_t nrows, const std::uint8_t *active);

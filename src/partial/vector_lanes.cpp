@@ -1,5 +1,6 @@
 #include "partial/vector_lanes.hpp"
 
+#include "partial/lane_source.hpp"
 #include "partial/vector_expr.hpp"
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
@@ -8,9 +9,7 @@
 #include "spool/feed.hpp"
 
 extern "C" {
-#include "access/detoast.h"
 #include "executor/executor.h"
-#include "utils/datum.h"
 }
 
 #include <new>
@@ -23,21 +22,6 @@ namespace {
 constexpr uint32 kFewRows = 16;
 
 } // namespace
-
-/// The lane of an input, or of a column that an expression reads, and how it is filled.
-struct LaneSource {
-    AttrNumber attnum; ///< 0 for an expression
-    LaneForm form;
-    int16 length;
-    ExprState *state;          ///< of an expression: the server's
-    agg::Expression *compiled; ///< the same; nullptr if the server evaluates it
-    int column;                ///< in the chunk at hand; -1 = absent
-    agg::Lane lane;
-    int64 *words;
-    const std::byte **starts;
-    uint32 *sizes;
-    uint8 *nulls;
-};
 
 /// Columns as the server's expressions read them: in a slot.
 struct SlotColumns {
@@ -123,189 +107,12 @@ void prepare_expressions(LaneBuilder *builder)
     memset(builder->slot->tts_isnull, true, static_cast<Size>(builder->descriptor->natts));
 }
 
-template <typename Value>
-void widen(int64 *words, const spool::Chunk::Slots &slots, uint32 first, uint32 nrows)
+void fill(LaneBuilder *builder, LaneSource *source, uint32 first, uint32 nrows)
 {
-    const std::byte *from = slots.first + Size{first} * slots.stride;
-    for (uint32 i = 0; i < nrows; i++) {
-        Value value;
-        memcpy(&value, from + Size{i} * slots.stride, sizeof(value));
-        words[i] = value;
-    }
-}
-
-int64 word_of_float4(float4 value)
-{
-    return static_cast<int64>(Float8GetDatum(static_cast<float8>(value)));
-}
-
-bool fill_nulls(uint8 *nulls, const std::byte *validity, uint32 first, uint32 nrows)
-{
-    if (validity == nullptr)
-        return false;
-    for (uint32 i = 0; i < nrows; i++) {
-        uint32 const row = first + i;
-        nulls[i] = (static_cast<uint8>(validity[row / 8]) >> (row % 8) & 1) == 0;
-    }
-    return true;
-}
-
-/// The content of a varlena; decompressed if need be.
-void set_text(LaneBuilder *builder, LaneSource *source, uint32 i, const varlena *value)
-{
-    if (VARATT_IS_EXTENDED(value) && !VARATT_IS_SHORT(value))
-        value = pg::in_context(builder->values,
-                               [&] { return detoast_attr(const_cast<varlena *>(value)); });
-    source->starts[i] = reinterpret_cast<const std::byte *>(VARDATA_ANY(value));
-    source->sizes[i] = static_cast<uint32>(VARSIZE_ANY_EXHDR(value));
-}
-
-void fill_varlena(LaneBuilder *builder, LaneSource *source, uint32 first, uint32 nrows)
-{
-    bool has_nulls = false;
-    for (uint32 i = 0; i < nrows; i++) {
-        const std::byte *const value = builder->chunk->value(source->column, first + i);
-        source->nulls[i] = value == nullptr;
-        has_nulls |= value == nullptr;
-        if (value != nullptr)
-            set_text(builder, source, i, reinterpret_cast<const varlena *>(value));
-    }
-    source->lane = {nullptr, source->starts, source->sizes, has_nulls ? source->nulls : nullptr};
-}
-
-void fill_words(LaneSource *source, const spool::Chunk::Slots &slots, uint32 first, uint32 nrows)
-{
-    switch (source->length) {
-    case 1:
-        widen<int8_t>(source->words, slots, first, nrows);
-        break;
-    case 2:
-        widen<int16>(source->words, slots, first, nrows);
-        break;
-    case 4:
-        if (source->form == LaneForm::kFloat4) {
-            const std::byte *from = slots.first + Size{first} * slots.stride;
-            for (uint32 i = 0; i < nrows; i++) {
-                float4 value;
-                memcpy(&value, from + Size{i} * slots.stride, sizeof(value));
-                source->words[i] = word_of_float4(value);
-            }
-        } else {
-            widen<int32>(source->words, slots, first, nrows);
-        }
-        break;
-    default:
-        widen<int64>(source->words, slots, first, nrows);
-    }
-}
-
-void fill_all_null(LaneSource *source, uint32 nrows)
-{
-    memset(source->nulls, 1, nrows);
-    source->lane = {source->words, source->starts, source->sizes, source->nulls};
-}
-
-/// As fill_words() has it, whatever the server leaves in the upper bits.
-int64 word_of(Datum value, int16 length)
-{
-    switch (length) {
-    case 1:
-        return static_cast<int8>(value);
-    case 2:
-        return static_cast<int16>(value);
-    case 4:
-        return static_cast<int32>(value);
-    default:
-        return static_cast<int64>(value);
-    }
-}
-
-void fill_words(LaneSource *source, const Datum *values, uint32 nrows)
-{
-    int64 *const words = source->words;
-    if (source->form == LaneForm::kFloat4) {
-        for (uint32 i = 0; i < nrows; i++)
-            words[i] = word_of_float4(DatumGetFloat4(values[i]));
-        return;
-    }
-    switch (source->length) {
-    case 1:
-        for (uint32 i = 0; i < nrows; i++)
-            words[i] = word_of(values[i], 1);
-        break;
-    case 2:
-        for (uint32 i = 0; i < nrows; i++)
-            words[i] = word_of(values[i], 2);
-        break;
-    case 4:
-        for (uint32 i = 0; i < nrows; i++)
-            words[i] = word_of(values[i], 4);
-        break;
-    default:
-        for (uint32 i = 0; i < nrows; i++)
-            words[i] = word_of(values[i], 8);
-    }
-}
-
-/// A column of a block of datums. Its rows are taken from the first one on.
-void fill_from_block(LaneBuilder *builder, LaneSource *source, uint32 nrows)
-{
-    const DatumBlock &block = *builder->block;
-    const Datum *const values = block.values[source->column];
-    const uint8 *const nulls =
-        block.has_nulls[source->column] ? block.nulls[source->column] : nullptr;
-    switch (source->form) {
-    case LaneForm::kNulls:
-        break;
-    case LaneForm::kText:
-        for (uint32 i = 0; i < nrows; i++)
-            if (nulls == nullptr || nulls[i] == 0)
-                set_text(builder, source, i,
-                         reinterpret_cast<const varlena *>(DatumGetPointer(values[i])));
-        break;
-    case LaneForm::kBlock:
-        for (uint32 i = 0; i < nrows; i++) {
-            source->starts[i] = reinterpret_cast<const std::byte *>(DatumGetPointer(values[i]));
-            source->sizes[i] = static_cast<uint32>(source->length);
-        }
-        break;
-    default:
-        fill_words(source, values, nrows);
-    }
-    source->lane = {source->words, source->starts, source->sizes, nulls};
-}
-
-void fill_column(LaneBuilder *builder, LaneSource *source, uint32 first, uint32 nrows)
-{
-    if (builder->block != nullptr) {
-        fill_from_block(builder, source, nrows);
-        return;
-    }
-    if (source->column < 0) {
-        fill_all_null(source, nrows);
-        return;
-    }
-    if (source->length == -1 && source->form != LaneForm::kNulls) {
-        fill_varlena(builder, source, first, nrows);
-        return;
-    }
-    spool::Chunk::Slots const slots = builder->chunk->slots(source->column);
-    if (slots.first == nullptr) {
-        fill_all_null(source, nrows);
-        return;
-    }
-    bool const has_nulls = fill_nulls(source->nulls, slots.validity, first, nrows);
-    if (source->form == LaneForm::kBlock) {
-        const std::byte *const from = slots.first + Size{first} * slots.stride;
-        for (uint32 row = 0; row < nrows; row++) {
-            source->starts[row] = from + Size{row} * slots.stride;
-            source->sizes[row] = static_cast<uint32>(source->length);
-        }
-    } else if (source->form != LaneForm::kNulls) {
-        fill_words(source, slots, first, nrows);
-    }
-    source->lane = {source->words, source->starts, source->sizes,
-                    has_nulls ? source->nulls : nullptr};
+    if (builder->block != nullptr)
+        fill_from_block(source, *builder->block, nrows, builder->values);
+    else
+        fill_column(source, *builder->chunk, first, nrows, builder->values);
 }
 
 void load_row(LaneBuilder *builder, const SlotColumns &columns, uint32 row)
@@ -328,46 +135,11 @@ void load_row(LaneBuilder *builder, const SlotColumns &columns, uint32 row)
     ExecStoreVirtualTuple(slot);
 }
 
-void set_value(LaneBuilder *builder, LaneSource *source, uint32 i, Datum value, bool isnull)
-{
-    source->nulls[i] = isnull;
-    if (isnull)
-        return;
-    switch (source->form) {
-    case LaneForm::kWord:
-        source->words[i] = word_of(value, source->length);
-        break;
-    case LaneForm::kFloat4:
-        source->words[i] = word_of_float4(DatumGetFloat4(value));
-        break;
-    case LaneForm::kText: {
-        Datum const copy = pg::in_context(builder->values,
-                                          [&] { return datumCopy(value, false, source->length); });
-        set_text(builder, source, i, reinterpret_cast<const varlena *>(DatumGetPointer(copy)));
-        break;
-    }
-    case LaneForm::kBlock: {
-        Datum const copy = pg::in_context(builder->values,
-                                          [&] { return datumCopy(value, false, source->length); });
-        source->starts[i] = reinterpret_cast<const std::byte *>(DatumGetPointer(copy));
-        source->sizes[i] = static_cast<uint32>(source->length);
-        break;
-    }
-    case LaneForm::kNulls:
-        break;
-    }
-}
-
 void evaluate_input(LaneBuilder *builder, LaneSource *source, uint32 row)
 {
     bool isnull;
     Datum const value = ExecEvalExprSwitchContext(source->state, builder->expressions, &isnull);
-    set_value(builder, source, row, value, isnull);
-}
-
-void point_to_room(LaneSource *source)
-{
-    source->lane = {source->words, source->starts, source->sizes, source->nulls};
+    set_value(source, row, value, isnull, builder->values);
 }
 
 /// WHERE and computed inputs, row by row.
@@ -393,19 +165,21 @@ uint32 evaluate_rows(LaneBuilder *builder, uint32 first, uint32 nrows)
 
 // ---- compiled expressions ------------------------------------------------------------------
 
-void make_room(LaneSource *source)
-{
-    source->words = static_cast<int64 *>(palloc(sizeof(int64) * agg::kBlockRows));
-    source->starts = static_cast<const std::byte **>(palloc(sizeof(std::byte *) * agg::kBlockRows));
-    source->sizes = static_cast<uint32 *>(palloc(sizeof(uint32) * agg::kBlockRows));
-    source->nulls = static_cast<uint8 *>(palloc(agg::kBlockRows));
-}
-
 int column_of(const LaneBuilder *builder, AttrNumber attnum)
 {
     if (builder->block != nullptr)
         return attnum - 1;
     return spool::find_column(*builder->chunk, TupleDescAttr(builder->descriptor, attnum - 1));
+}
+
+void find_columns(LaneBuilder *builder)
+{
+    for (int i = 0; i < builder->nsources; i++)
+        if (AttrNumber const attnum = builder->sources[i].attnum; attnum > 0)
+            builder->sources[i].column = column_of(builder, attnum);
+    for (SlotColumns *const list : {&builder->used, &builder->left})
+        for (int u = 0; u < list->n; u++)
+            list->columns[u] = column_of(builder, static_cast<AttrNumber>(list->attributes[u] + 1));
 }
 
 /// The lane of a column, which an input or another expression may have already.
@@ -473,6 +247,12 @@ void compile_inputs(LaneBuilder *builder, ExpressionCompiler *compiler)
 
 void compile_all(LaneBuilder *builder)
 {
+    // An ERROR may have ended an attempt before.
+    builder->nsources = builder->plan->ninputs;
+    builder->nconditions = 0;
+    builder->has_compiled = false;
+    builder->has_states = false;
+    builder->left = {};
     ExpressionCompiler compiler{};
     compiler.memory = &builder->memory;
     compiler.column = find_or_add_lane;
@@ -480,7 +260,6 @@ void compile_all(LaneBuilder *builder)
     List *const clauses = builder->plan->scan->scan.plan.qual;
     compile_where(builder, &compiler, clauses);
     compile_inputs(builder, &compiler);
-    builder->is_compiled = true;
     builder->active = static_cast<uint8 *>(palloc(agg::kBlockRows));
     List *const rest = list_copy_tail(clauses, builder->nconditions);
     list_used_columns(builder, rest, &builder->left);
@@ -490,6 +269,7 @@ void compile_all(LaneBuilder *builder)
     if (rest != NIL)
         builder->rest = pg::in_context(builder->estate->es_query_cxt,
                                        [&] { return ExecInitQual(rest, nullptr); });
+    builder->is_compiled = true;
 }
 
 /// What is not compiled, for the rows that are left.
@@ -512,17 +292,6 @@ void evaluate_left(LaneBuilder *builder, uint32 first, uint32 nrows)
             point_to_room(&builder->sources[i]);
 }
 
-void point_to_result(LaneSource *source, uint32 nrows)
-{
-    const agg::Expression &result = *source->compiled;
-    source->lane = {result.words, result.starts, result.sizes, result.nulls};
-    if (result.type != agg::ValueType::kBool)
-        return;
-    for (uint32 i = 0; i < nrows; i++)
-        source->words[i] = result.truth[i];
-    source->lane.words = source->words;
-}
-
 uint32 select_active(LaneBuilder *builder, uint32 nrows)
 {
     uint32 count = 0;
@@ -538,7 +307,7 @@ uint32 select_active(LaneBuilder *builder, uint32 nrows)
 bool evaluate_block(LaneBuilder *builder, uint32 first, uint32 nrows, uint32 *count)
 {
     for (int i = builder->plan->ninputs; i < builder->nsources; i++)
-        fill_column(builder, &builder->sources[i], first, nrows);
+        fill(builder, &builder->sources[i], first, nrows);
     memset(builder->active, 1, nrows);
     for (int c = 0; c < builder->nconditions; c++) {
         if (!agg::evaluate(*builder->conditions[c], nrows, builder->active))
@@ -596,16 +365,6 @@ LaneBuilder *open_lanes(const VectorPlan *plan, Relation stream)
     return builder;
 }
 
-static void find_columns(LaneBuilder *builder)
-{
-    for (int i = 0; i < builder->nsources; i++)
-        if (AttrNumber const attnum = builder->sources[i].attnum; attnum > 0)
-            builder->sources[i].column = column_of(builder, attnum);
-    for (SlotColumns *const list : {&builder->used, &builder->left})
-        for (int u = 0; u < list->n; u++)
-            list->columns[u] = column_of(builder, static_cast<AttrNumber>(list->attributes[u] + 1));
-}
-
 void set_chunk(LaneBuilder *builder, const spool::Chunk *chunk)
 {
     builder->block = nullptr;
@@ -627,7 +386,7 @@ agg::Selection fill_lanes(LaneBuilder *builder, uint32 first, uint32 nrows)
     MemoryContextReset(builder->values);
     for (int i = 0; i < builder->plan->ninputs; i++)
         if (builder->sources[i].state == nullptr)
-            fill_column(builder, &builder->sources[i], first, nrows);
+            fill(builder, &builder->sources[i], first, nrows);
     if (builder->where != nullptr || builder->has_expressions)
         return {builder->selected, evaluate(builder, first, nrows)};
     for (uint32 row = 0; row < nrows; row++)
