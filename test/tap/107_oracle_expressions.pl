@@ -222,9 +222,13 @@ for my $i (1 .. $views) {
 
 # ---- comparing --------------------------------------------------------------------------------
 
-# Without an error nothing is computed a second time, so these are the loops' own results.
-sql(join ' ', map { "INSERT INTO s$_ SELECT * FROM o WHERE id NOT IN
-    (SELECT id FROM due_errors WHERE view = 'v$_') ORDER BY id;" } 1 .. $views);
+# Without an error nothing is computed a second time, so these are the loops' own results: of the
+# fold worker for half of the rows, and of a writer that aggregates for the others.
+my @settings = map { "SET pipelinedb.preaggregate_after = $_;" } -1, 0;
+for my $half (0, 1) {
+    sql($settings[$half] . join ' ', map { "INSERT INTO s$_ SELECT * FROM o WHERE id % 2 = $half
+        AND id NOT IN (SELECT id FROM due_errors WHERE view = 'v$_') ORDER BY id;" } 1 .. $views);
+}
 wait_folded($node);
 views_are_active($node);
 is(sql('SELECT count(*) FROM pipelinedb.errors'), '0', 'no row was rejected');
@@ -239,7 +243,7 @@ my $errors = "SELECT view::text AS view, (\"row\" ->> 'id')::int8 AS id,
     sqlstate, message FROM pipelinedb.errors";
 for my $nth (1 .. 8) {
     for my $i (1 .. $views) {
-        sql("INSERT INTO s$i SELECT o.* FROM o, generate_series(1, $copies)
+        sql($settings[$nth % 2] . "INSERT INTO s$i SELECT o.* FROM o, generate_series(1, $copies)
             WHERE id = (SELECT id FROM due_errors WHERE view = 'v$i' ORDER BY id OFFSET $nth LIMIT 1)");
     }
     wait_folded($node);
