@@ -128,11 +128,12 @@ static Relation open_current_generation()
     }
 }
 
-Relation open_generation_to_write()
+Relation open_generation_to_write(bool *is_first)
 {
     FullTransactionId const top = GetTopFullTransactionId();
-    if (OidIsValid(chosen.relid) && FullTransactionIdEquals(chosen.top_xid, top))
-        return table_open(chosen.relid, RowExclusiveLock); // held already: it cannot be emptied
+    *is_first = !OidIsValid(chosen.relid) || !FullTransactionIdEquals(chosen.top_xid, top);
+    if (!*is_first)
+        return table_open(chosen.relid, NoLock); // held already: it cannot be emptied
     Relation rel = open_current_generation();
     chosen = {top, RelationGetRelid(rel), GetCurrentTransactionNestLevel()};
     return rel;

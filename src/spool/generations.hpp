@@ -18,8 +18,8 @@ struct Generation {
 };
 
 /// Opens the generation of this transaction with RowExclusiveLock, held to the end of the
-/// transaction: the current one at its first chunk, the same ever after.
-Relation open_generation_to_write();
+/// transaction: the current one at its first chunk, the same ever after. `is_first` says which.
+Relation open_generation_to_write(bool *is_first);
 
 /// All generations, ascending by ordinal, as a List of Generation *; read fresh.
 List *list_generations();

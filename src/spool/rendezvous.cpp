@@ -30,6 +30,7 @@ struct AtCommit {
     WorkerSet workers;         ///< who folds what was written or created ...
     uint64 epoch;              ///< ... as of then
     FullTransactionId written; ///< invalid = this transaction wrote no chunk
+    Oid stream;                ///< that it wrote to last: its workers are among them
     Oid new_database;
 };
 
@@ -211,14 +212,18 @@ void assignment_changed()
 
 void note_write(FullTransactionId top_xid, Oid stream)
 {
+    // Who folds it may have changed since: then the epoch has, too, and all are woken.
+    if (at_commit.stream == stream)
+        return;
     Concerned const concerned = workers_of_stream(stream);
     at_commit.workers |= concerned.workers;
-    if (FullTransactionIdIsValid(at_commit.written))
-        return; // the oldest epoch counts
-    // Before the commit: registering may fail, and after it nothing may.
-    clear_cell_at_exit();
-    at_commit.written = top_xid;
-    at_commit.epoch = concerned.epoch;
+    if (!FullTransactionIdIsValid(at_commit.written)) {
+        // Before the commit: registering may fail, and after it nothing may.
+        clear_cell_at_exit();
+        at_commit.written = top_xid;
+        at_commit.epoch = concerned.epoch; // the oldest one counts
+    }
+    at_commit.stream = stream;
 }
 
 void wake_worker_at_commit(int number)

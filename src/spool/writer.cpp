@@ -30,21 +30,25 @@ StatementWriter *begin_statement(Oid stream, MemoryContext context)
     auto *writer =
         static_cast<StatementWriter *>(MemoryContextAllocZero(context, sizeof(StatementWriter)));
     writer->stream = stream;
-    writer->scratch = AllocSetContextCreate(context, "stream chunk", ALLOCSET_DEFAULT_SIZES);
+    writer->context = context;
     return writer;
 }
 
 /// Order matters: first the top xid, then the relation, then the page. With
 /// HEAP_INSERT_SKIP_FSM hio.c:RelationGetBufferForTuple tries the target block, here the last
 /// page, else extends; both lie at or behind nblocks - 1 as of the xid. A target block cached
-/// by an earlier transaction of this backend could lie anywhere before.
+/// by an earlier transaction of this backend could lie anywhere before. One of this transaction
+/// is where its last chunk went, or has been forgotten, and then the server takes the last page.
 static void open_generation(StatementWriter *writer)
 {
     note_write(GetTopFullTransactionId(), writer->stream);
-    writer->relation = open_generation_to_write();
+    bool is_first;
+    writer->relation = open_generation_to_write(&is_first);
     writer->generation = RelationGetRelid(writer->relation);
-    BlockNumber const nblocks = RelationGetNumberOfBlocks(writer->relation);
-    RelationSetTargetBlock(writer->relation, nblocks > 0 ? nblocks - 1 : InvalidBlockNumber);
+    if (is_first) {
+        BlockNumber const nblocks = RelationGetNumberOfBlocks(writer->relation);
+        RelationSetTargetBlock(writer->relation, nblocks > 0 ? nblocks - 1 : InvalidBlockNumber);
+    }
     pg::stop_point("spool_page_chosen");
 }
 
@@ -62,9 +66,14 @@ void check_chunk_size(std::size_t size)
 void *chunk_buffer(StatementWriter *writer, std::size_t size)
 {
     check_chunk_size(size);
+    // Of the usual statement, which has one small chunk, nothing is worth a context of its own.
+    bool const is_only = writer->scratch == nullptr && writer->relation == nullptr;
+    if (writer->scratch == nullptr && (!is_only || size > kMaxPageChunk))
+        writer->scratch =
+            AllocSetContextCreate(writer->context, "stream chunk", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext const place = writer->scratch != nullptr ? writer->scratch : writer->context;
     // The length word goes into the four bytes before the chunk, which is aligned to 8.
-    char *const block =
-        static_cast<char *>(MemoryContextAlloc(writer->scratch, size + MAXIMUM_ALIGNOF));
+    char *const block = static_cast<char *>(MemoryContextAlloc(place, size + MAXIMUM_ALIGNOF));
     return block + MAXIMUM_ALIGNOF;
 }
 
@@ -86,11 +95,13 @@ void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, 
     values[is_wide ? kWide : kBatch] = PointerGetDatum(datum);
     nulls[is_wide ? kBatch : kWide] = true;
 
-    MemoryContext const old = MemoryContextSwitchTo(writer->scratch);
+    MemoryContext const old =
+        MemoryContextSwitchTo(writer->scratch != nullptr ? writer->scratch : writer->context);
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(writer->relation), values, nulls);
     heap_insert(writer->relation, tuple, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM, nullptr);
     MemoryContextSwitchTo(old);
-    MemoryContextReset(writer->scratch);
+    if (writer->scratch != nullptr)
+        MemoryContextReset(writer->scratch);
     pg::stop_point("spool_after_insert");
 }
 

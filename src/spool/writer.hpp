@@ -18,7 +18,8 @@ extern const std::size_t kMaxPageChunk;
 /// One statement's place in the spool.
 struct StatementWriter {
     Oid stream;
-    MemoryContext scratch; ///< reset after each chunk
+    MemoryContext context; ///< of the statement
+    MemoryContext scratch; ///< reset after each chunk; nullptr until the second one
     Oid generation;        ///< InvalidOid until the first chunk
     Relation relation;
 };
