@@ -1,13 +1,15 @@
 #include "partial/general.hpp"
 
+#include "partial/block_receiver.hpp"
+#include "partial/joined_rows.hpp"
 #include "partial/relation_locks.hpp"
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "access/transam.h"
-#include "executor/execdesc.h"
 #include "nodes/plannodes.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
@@ -29,8 +31,12 @@ struct FeedSize {
     double below;
     double planned_for;
 };
-constexpr FeedSize kFeedSizes[] = {{100, 10}, {10000, 1000}, {HUGE_VAL, 100000}};
+constexpr FeedSize kFeedSizes[] = {
+    {100, 10}, {10000, 1000}, {1000000, 100000}, {HUGE_VAL, 3000000}};
 constexpr int kNumSizes = lengthof(kFeedSizes);
+
+/// From so many rows on a join is aggregated in blocks.
+constexpr double kWorthBlocks = 1000;
 
 int size_of_feed(double rows)
 {
@@ -46,6 +52,7 @@ struct GeneralPlan {
     GeneralPlan *next; ///< of the live plans
     MemoryContext context;
     PlannedStmt *statements[kNumSizes]; ///< nullptr until needed
+    JoinedPlan *joined[kNumSizes];      ///< of those that are worth it and are served
     Oid definition;                     ///< its owner is baked into the plan
     TransactionId transient_xmin;       ///< a statement is good for this TransactionXmin only
     bool joins;                         ///< it reads more than the stream
@@ -168,13 +175,14 @@ PlannedStmt *plan_for(Relation definition, double rows)
     return statement;
 }
 
-const PlannedStmt *statement_for(const GeneralPlan *plan, double rows)
+/// The number of the statement for so many rows, else that of any.
+int statement_for(const GeneralPlan *plan, double rows)
 {
-    if (const PlannedStmt *const made = plan->statements[size_of_feed(rows)]; made != nullptr)
-        return made;
-    for (const PlannedStmt *const other : plan->statements)
-        if (other != nullptr)
-            return other;
+    if (int const size = size_of_feed(rows); plan->statements[size] != nullptr)
+        return size;
+    for (int size = 0; size < kNumSizes; size++)
+        if (plan->statements[size] != nullptr)
+            return size;
     elog(ERROR, "continuous query is not planned");
 }
 
@@ -227,6 +235,9 @@ void ready_plan(GeneralPlan *plan, Relation definition)
     plan->statements[size] = pg::in_context(
         plan->context, [&] { return static_cast<PlannedStmt *>(copyObjectImpl(planned)); });
     MemoryContextDelete(scratch);
+    if (plan->joins && planned_for >= kWorthBlocks)
+        plan->joined[size] = pg::in_context(
+            plan->context, [&] { return make_joined_plan(plan->statements[size], definition); });
     plan->stale |= messages != messages_before;
     if (plan->statements[size]->transientPlan)
         plan->transient_xmin = TransactionXmin;
@@ -272,6 +283,17 @@ void free_plan(GeneralPlan *plan)
 
 void run_plan(const GeneralPlan *plan, GroupReceiver receive, void *arg)
 {
+    const spool::Feed *const feed = spool::current_feed();
+    int const size = statement_for(plan, feed->rows);
+    const PlannedStmt *const statement = plan->statements[size];
+    if (Oid const relid = lock_statement_relations(statement); OidIsValid(relid))
+        ereport(ERROR,
+                (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                 errmsg("relation \"%s\" is locked by another session", get_rel_name(relid))));
+    if (settings::vectorize && plan->joined[size] != nullptr && spool::is_whole(*feed) &&
+        run_joined_plan(plan->joined[size], receive, arg))
+        return;
+
     GroupDestination destination{};
     destination.receiver.receiveSlot = pipeline_receive_group;
     destination.receiver.rStartup = pipeline_start_groups;
@@ -280,21 +302,7 @@ void run_plan(const GeneralPlan *plan, GroupReceiver receive, void *arg)
     destination.receiver.mydest = DestNone;
     destination.receive = receive;
     destination.arg = arg;
-
-    const PlannedStmt *const statement = statement_for(plan, spool::current_feed()->rows);
-    if (Oid const relid = lock_statement_relations(statement); OidIsValid(relid))
-        ereport(ERROR,
-                (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                 errmsg("relation \"%s\" is locked by another session", get_rel_name(relid))));
-
-    QueryDesc *const query = CreateQueryDesc(
-        const_cast<PlannedStmt *>(statement), "(continuous query)", GetActiveSnapshot(),
-        InvalidSnapshot, &destination.receiver, nullptr, nullptr, 0);
-    ExecutorStart(query, 0);
-    pg::executor_run(query);
-    ExecutorFinish(query);
-    ExecutorEnd(query);
-    FreeQueryDesc(query);
+    execute_statement(statement, &destination.receiver);
 }
 
 void install_plans()

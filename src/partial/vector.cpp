@@ -130,6 +130,16 @@ void emit_key(const VectorInput &input, const agg::KeyValue &key, Datum *value, 
     *value = PointerGetDatum(copy);
 }
 
+} // namespace
+
+bool may_run(const VectorPlan *plan)
+{
+    for (int a = 0; a < plan->naggregates; a++)
+        if (!pg::may_execute(plan->aggregates[a].function, GetUserId()))
+            return false;
+    return pg::may_read_relations(plan->statement);
+}
+
 void emit_groups(const VectorRun *run, const VectorPlan *plan, GroupReceiver receive, void *arg)
 {
     TupleTableSlot *const slot =
@@ -158,16 +168,6 @@ void emit_groups(const VectorRun *run, const VectorPlan *plan, GroupReceiver rec
     }
     ExecDropSingleTupleTableSlot(slot);
     MemoryContextDelete(scratch);
-}
-
-} // namespace
-
-bool may_run(const VectorPlan *plan)
-{
-    for (int a = 0; a < plan->naggregates; a++)
-        if (!pg::may_execute(plan->aggregates[a].function, GetUserId()))
-            return false;
-    return pg::may_read_relations(plan->statement);
 }
 
 void run_vector_plan(const VectorPlan *plan, const spool::Feed &feed, GroupReceiver receive,

@@ -11,6 +11,8 @@
 
 namespace pipeline::partial {
 
+struct VectorRun;
+
 /// False if the current user may not do what the plan does: the general path, which asks for
 /// the same rights, has to raise the error.
 bool may_run(const VectorPlan *plan);
@@ -18,5 +20,8 @@ bool may_run(const VectorPlan *plan);
 /// Runs the plan over the feed, partial states included, and hands on each group.
 void run_vector_plan(const VectorPlan *plan, const spool::Feed &feed, GroupReceiver receive,
                      void *arg);
+
+/// Hands on each group of a run over the plan alone (VectorPlan::alone).
+void emit_groups(const VectorRun *run, const VectorPlan *plan, GroupReceiver receive, void *arg);
 
 } // namespace pipeline::partial

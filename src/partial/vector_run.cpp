@@ -17,8 +17,9 @@ struct GroupSet {
 struct VectorRun {
     const MergedPlan *plan;
     MemoryContext context;
-    MemoryContext groups; ///< of the sets
-    LaneBuilder *lanes;
+    MemoryContext groups;     ///< of the sets
+    LaneBuilder *lanes;       ///< nullptr if lanes are given
+    const agg::Lane *given;   ///< lanes of the block at hand, if they come from elsewhere
     agg::Selection selection; ///< of the evaluated block
     GroupSet *sets;           ///< one per grouping
     // For one block:
@@ -71,6 +72,11 @@ void make_sets(VectorRun *run)
         run->sets[g] = make_set(run->plan->groupings[g], run->groups, memory);
 }
 
+const agg::Lane &lane_of(const VectorRun *run, int input)
+{
+    return run->lanes != nullptr ? lane_of(run->lanes, input) : run->given[input];
+}
+
 /// A row counts for an aggregate if its FILTER is true, not NULL.
 agg::Selection apply_filter(VectorRun *run, const agg::Lane &filter)
 {
@@ -87,7 +93,7 @@ agg::Selection apply_filter(VectorRun *run, const agg::Lane &filter)
 bool take_into(VectorRun *run, const Grouping &grouping, GroupSet *set)
 {
     for (int k = 0; k < grouping.nkeys; k++)
-        run->keys[k] = lane_of(run->lanes, grouping.keys[k]);
+        run->keys[k] = lane_of(run, grouping.keys[k]);
     set->table->resolve({run->keys, static_cast<std::size_t>(grouping.nkeys)}, run->selection,
                         run->numbers);
     bool fits = true;
@@ -95,12 +101,11 @@ bool take_into(VectorRun *run, const Grouping &grouping, GroupSet *set)
         const MergedState &state = grouping.states[s];
         agg::StateArray *const states = set->states[s];
         states->grow(set->table->ngroups());
-        const agg::Lane *const argument =
-            state.input < 0 ? nullptr : &lane_of(run->lanes, state.input);
+        const agg::Lane *const argument = state.input < 0 ? nullptr : &lane_of(run, state.input);
         if (state.filter < 0) {
             fits &= states->update(argument, run->selection, run->numbers);
         } else {
-            agg::Selection const some = apply_filter(run, lane_of(run->lanes, state.filter));
+            agg::Selection const some = apply_filter(run, lane_of(run, state.filter));
             fits &= states->update(argument, some, run->filtered);
         }
     }
@@ -131,7 +136,8 @@ VectorRun *open_run(const MergedPlan *plan, Relation stream)
         run->keys = static_cast<agg::Lane *>(palloc0(sizeof(agg::Lane) * (agg::kMaxKeys + 1)));
         run->sets = static_cast<GroupSet *>(
             palloc0(sizeof(GroupSet) * static_cast<Size>(plan->ngroupings)));
-        run->lanes = open_lanes(plan->lanes, stream);
+        if (stream != nullptr)
+            run->lanes = open_lanes(plan->lanes, stream);
         make_sets(run);
         return run;
     });
@@ -152,6 +158,12 @@ void evaluate_block(VectorRun *run, uint32 first, uint32 nrows)
     run->selection = fill_lanes(run->lanes, first, nrows);
 }
 
+void set_lanes(VectorRun *run, const agg::Lane *lanes, agg::Selection selection)
+{
+    run->given = lanes;
+    run->selection = selection;
+}
+
 bool is_moderate(const VectorRun *run)
 {
     for (int g = 0; g < run->plan->ngroupings; g++) {
@@ -159,7 +171,7 @@ bool is_moderate(const VectorRun *run)
         for (int s = 0; s < grouping.nstates; s++) {
             const MergedState &state = grouping.states[s];
             if (state.input >= 0 &&
-                !agg::is_moderate(state.kind, lane_of(run->lanes, state.input), run->selection))
+                !agg::is_moderate(state.kind, lane_of(run, state.input), run->selection))
                 return false;
         }
     }
@@ -245,7 +257,8 @@ void clear_groups(VectorRun *run)
 
 void close_run(VectorRun *run)
 {
-    close_lanes(run->lanes);
+    if (run->lanes != nullptr)
+        close_lanes(run->lanes);
     MemoryContextDelete(run->context);
 }
 

@@ -14,7 +14,7 @@ namespace pipeline::partial {
 struct VectorRun;
 
 /// The context of the run is a child of CurrentMemoryContext. The current user must be allowed to
-/// execute what the views' expressions call.
+/// execute what the views' expressions call. Without a stream the rows come by set_lanes().
 VectorRun *open_run(const MergedPlan *plan, Relation stream);
 
 /// Evaluates WHERE, keys and arguments for `nrows` rows from `first` on, of a chunk or of a block
@@ -22,6 +22,10 @@ VectorRun *open_run(const MergedPlan *plan, Relation stream);
 void begin_chunk(VectorRun *run, const spool::Chunk *chunk);
 void begin_block(VectorRun *run, const DatumBlock *block);
 void evaluate_block(VectorRun *run, uint32 first, uint32 nrows);
+
+/// The same for rows that come as lanes, one for each input, from elsewhere (joins). They must stay
+/// until the block is taken. Such a run needs no stream.
+void set_lanes(VectorRun *run, const agg::Lane *lanes, agg::Selection selection);
 
 /// Can the evaluated block be taken without any chance that a state overflows?
 bool is_moderate(const VectorRun *run);
