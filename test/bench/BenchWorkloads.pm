@@ -6,7 +6,8 @@ package BenchWorkloads;
 use strict;
 use warnings;
 
-use Time::HiRes qw(sleep);
+use BenchMarks;
+use Time::HiRes qw(sleep time);
 
 my ($server, $scale);
 
@@ -50,19 +51,19 @@ sub same {
 }
 
 # A target for rows: a stream with a view, a table, … `queries` are the views' queries with %s
-# for the source; `load` writes into the target named by its argument.
+# for the source, `with` their options; `load` writes into the target named by its argument.
 sub target {
     my ($kind, %arg) = @_;
     my ($columns, $load) = @arg{qw(columns load)};
     my @queries = @{$arg{queries}};
-    my $settings = $arg{settings} // '';
+    my ($settings, $with) = ($arg{settings} // '', $arg{with} // '');
     if ($kind eq 'stream') {
         return {
             name => $arg{name} // 'stream',
             setup => sub {
                 my $n = 0;
                 sql(join '', "CREATE FOREIGN TABLE target ($columns) SERVER pipelinedb;",
-                    map { sprintf "CREATE VIEW view%d AS $_;", $n++, 'target' } @queries);
+                    map { sprintf "CREATE VIEW view%d $with AS $_;", $n++, 'target' } @queries);
                 sql('SELECT pipelinedb.flush()');
             },
             run => sub { $load->('target', $settings, 'SELECT pipelinedb.flush();') },
@@ -147,7 +148,7 @@ sub w1 {
     $add->('trigger', prepare => summary_trigger(%W1_SUMMARY),
         check => events_check('summary', $rows));
     $add->('stream', name => "stream $_", check => $check,
-        settings => "SET pipelinedb.stream_insert_level = $_;") for qw(sync_receive sync_commit);
+        settings => "SET pipelinedb.stream_insert_level = $_;") for qw(async sync_receive sync_commit);
     return {name => 'W1', title => "COPY of $rows rows, 10,000 groups, until all is visible",
         rows => $rows, prepare => sub { event_file($rows) }, contenders => \@contenders};
 }
@@ -238,13 +239,13 @@ sub w4 {
     my $insert = 'INSERT INTO %s VALUES (:k, 1)';
     return {name => 'W4', title => 'one-row INSERTs, prepared; 1, 4 and 16 clients',
         contenders => [map { insert_contenders($_->[0], scaled($_->[1]), $insert, 1) }
-                [1, 5_000], [4, 4_000], [16, 3_000]]};
+                [1, 10_000], [4, 10_000], [16, 5_000]]};
 }
 
 sub w5 {
     my $insert = 'INSERT INTO %s VALUES ' . join ', ', map { "(:k + $_, $_)" } 1 .. 100;
     return {name => 'W5', title => '100-row INSERTs, 4 clients',
-        contenders => [insert_contenders(4, scaled(2_000), $insert, 100)]};
+        contenders => [insert_contenders(4, scaled(5_000), $insert, 100)]};
 }
 
 # ---- latency --------------------------------------------------------------------------------
@@ -340,8 +341,10 @@ sub report_percentiles {
     my ($results, $median) = @_;
     for my $name (sort keys %$results) {
         my @values = map { $_->{value} } @{$results->{$name}};
-        printf "  %-24s p50 %8.2f   p99 %8.2f\n", $name, $median->(map { $_->[0] } @values),
-            $median->(map { $_->[1] } @values);
+        my @both = ($median->(map { $_->[0] } @values), $median->(map { $_->[1] } @values));
+        printf "  %-24s p50 %8.2f   p99 %8.2f\n", $name, @both;
+        BenchMarks::note_figure('W6', $name, 'ms p50', $both[0]);
+        BenchMarks::note_figure('W6', $name, 'ms p99', $both[1]);
     }
 }
 
@@ -366,16 +369,72 @@ sub w7 {
             })};
     }
     return {name => 'W7', title => "COPY of $rows rows, many views", rows => $rows,
-        prepare => sub { event_file($rows) }, contenders => \@contenders};
+        prepare => sub { event_file($rows) }, contenders => \@contenders,
+        further => sub {
+            my ($of) = @_;
+            my %each = map { $_ => $of->("stream, $_ views", 'seconds') / $_ } 10, 100;
+            printf "  seconds per view: %.3f of 10 views, %.3f of 100\n", $each{10}, $each{100};
+            BenchMarks::note_figure('W7', 'stream, 100 views', 'time per view x 10 views',
+                $each{100} / $each{10});
+        }};
+}
+
+# What the extension says to a view with such a query; '' if it takes it.
+sub refusal {
+    my ($columns, $query, $with) = @_;
+    my $answer = eval {
+        sql("BEGIN; CREATE FOREIGN TABLE trial ($columns) SERVER pipelinedb;
+             CREATE VIEW trial_view $with AS " . sprintf($query, 'trial') . '; ROLLBACK');
+        1;
+    };
+    return '' if $answer;
+    return $@ =~ /ERROR:\s+(.*)/ ? $1 : $@;
 }
 
 sub w8 {
-    return {name => 'W8', title => 'count(DISTINCT), percentiles, top-k',
-        skip => 'the extension does not have these aggregates yet'};
+    my ($rows, $users) = (scaled(2_000_000), scaled(1_000_000));
+    my $columns = 'day date, u int8, x float8';
+    my $file = "$server->{dir}/users_$rows.copy";
+    my $load = sub {
+        my ($target, $settings, $after) = @_;
+        sql("COPY $target FROM '$file'; $after");
+    };
+    my @contenders = target('plain', columns => $columns, queries => [], load => $load);
+    for my $feature (
+        [ 'count distinct', 'SELECT day, count(DISTINCT u) AS n FROM %s GROUP BY day' ],
+        [ 'percentile', 'SELECT day, percentile_cont(0.9) WITHIN GROUP (ORDER BY x) AS p FROM %s GROUP BY day' ],
+        [ 'top-k', 'SELECT day, topk_agg(u, 10) AS t FROM %s GROUP BY day' ])
+    {
+        my ($name, $query) = @$feature;
+        push @contenders, {%{target('stream', name => $name, columns => $columns,
+            queries => [$query], load => $load)},
+            missing => sub { refusal($columns, $query, '') },
+            check => same('SELECT count(*) FROM view0', sub { 10 })};
+    }
+    return {name => 'W8', title => "COPY of $rows rows, harder aggregates by day", rows => $rows,
+        prepare => sub {
+            sql("COPY (SELECT date '2026-01-01' + (i % 10)::int4, i * 7919 % $users, i % 1013 / 8.0
+                 FROM generate_series(1::int8, $rows) i) TO '$file'") unless -e $file;
+        },
+        contenders => \@contenders};
 }
 
 sub w13 {
-    return {name => 'W13', title => 'sliding window', skip => 'the extension has no windows yet'};
+    my $rows = scaled(5_000_000);
+    my $load = sub {
+        my ($target, $settings, $after) = @_;
+        sql("COPY $target FROM '" . event_file($rows) . "'; $after");
+    };
+    my $with = "WITH (sw = '1 hour')";
+    return {name => 'W13', title => "sliding window over COPY of $rows rows", rows => $rows,
+        prepare => sub { event_file($rows) },
+        contenders => [
+            target('plain', columns => $EVENT, queries => [], load => $load),
+            {%{target('stream', name => 'window', columns => $EVENT, queries => [$W1_QUERY],
+                with => $with, load => $load)},
+                missing => sub { refusal($EVENT, $W1_QUERY, $with) },
+                check => events_check('view0', $rows)},
+        ]};
 }
 
 # ---- reading, triggers, joins ---------------------------------------------------------------
@@ -422,8 +481,12 @@ sub w9 {
             my ($results, $median) = @_;
             my %rate = map { my $n = $_; $n => $median->(map { $_->{value} } @{$results->{$n}}) }
                 keys %$results;
-            printf "  %-24s %10.0f/s   x primary key %.2f\n", $_, $rate{$_},
-                $rate{$_} / $rate{'primary key'} for sort keys %rate;
+            for my $name (sort keys %rate) {
+                my $share = $rate{$name} / $rate{'primary key'};
+                printf "  %-24s %10.0f/s   x primary key %.2f\n", $name, $rate{$name}, $share;
+                BenchMarks::note_figure('W9', $name, 'x primary key', $share)
+                    if $name ne 'primary key';
+            }
         }};
 }
 
@@ -455,7 +518,12 @@ sub w10 {
             $contender->('stream', 'CREATE FOREIGN TABLE target (k int4, x int4) SERVER pipelinedb;
                 CREATE VIEW view0 AS ' . sprintf($KEYED, 'target') . ';',
                 'SELECT pipelinedb.flush();', 'SELECT sum(n) FROM view0'),
-        ]};
+        ],
+        further => sub {
+            my ($of) = @_;
+            BenchMarks::note_figure('W10', 'stream', 'time x plain',
+                $of->('stream', 'seconds') / $of->('plain', 'seconds'));
+        }};
 }
 
 sub w11 {
@@ -485,59 +553,124 @@ sub w11 {
 
 # ---- endurance ------------------------------------------------------------------------------
 
+# Bytes on disk of tables, by relation. Without a lock: neither pg_relation_filepath() nor a look
+# at the files waits for anybody, whereas pg_table_size() would wait for TRUNCATE.
+sub disk_sizes {
+    my %size;
+    for my $line (split /,/, sql("SELECT string_agg(relname || '=' || pg_relation_filepath(oid), ',')
+        FROM pg_class WHERE relkind = 'r' AND relname ~ '^(view[01]_mrel|spool_.*)\$'") // '') {
+        my ($name, $path) = split /=/, $line;
+        $name = 'spool' if $name =~ /^spool_/;
+        $size{$name} += -s $_ // 0
+            for grep { m{/\d+(_fsm|_vm)?(\.\d+)?$} } glob("$server->{dir}/data/$path*");
+    }
+    return \%size;
+}
+
+# Slope in percent of the mean per 10 minutes, by least squares over [ minute, value ].
+sub slope {
+    my @points = @_;
+    my ($sx, $sy, $sxx, $sxy) = (0, 0, 0, 0);
+    for my $point (@points) {
+        my ($x, $y) = @$point;
+        $sx += $x; $sy += $y; $sxx += $x * $x; $sxy += $x * $y;
+    }
+    my $n = @points;
+    my $spread = $n * $sxx - $sx * $sx;
+    return 0 if $spread == 0 || $sy == 0;
+    return ($n * $sxy - $sx * $sy) / $spread * 10 / ($sy / $n) * 100;
+}
+
+my $ONE_ROW = "\\set k random(1, 1000)\nINSERT INTO target VALUES (:k, 1)";
+sub many_rows {
+    my ($keys) = @_;
+    return "INSERT INTO many SELECT random() * $keys, 1 FROM generate_series(1, 5000)";
+}
+
+# Both loads as fast as they go, until all is folded: one-row INSERTs and statements per second.
+sub peak_rates {
+    my ($keys) = @_;
+    my $count = sub { return map { split /\|/, sql("SELECT (SELECT sum(n) FROM view0), (SELECT sum(n) FROM view1)") } 1 };
+    my @before = $count->();
+    my $begin = time;
+    my @load = map { $server->start($server->pgbench_command(@$_)) }
+        [ $ONE_ROW, '-c', 16, '-j', 1, '-T', 10 ], [ many_rows($keys), '-c', 1, '-T', 10 ];
+    waitpid $_, 0 for @load;
+    sql('SELECT pipelinedb.flush()');
+    my $seconds = time - $begin;
+    my @after = $count->();
+    return (($after[0] - ($before[0] || 0)) / $seconds, ($after[1] - $before[1]) / 5000 / $seconds);
+}
+
 sub w12 {
     my $minutes = $ENV{MINUTES} || 5;
     my $keys = scaled(1_000_000);
-    my (@sizes, @least, $memory);
+    my (@half, @samples, %least);
+    my %table = ('small view' => 'view0_mrel', 'large view' => 'view1_mrel', spool => 'spool',
+        'worker memory' => 'memory');
     return {name => 'W12', title => "$minutes minutes at half the peak rate", runs => 1,
         contenders => [{name => 'stream',
             setup => sub {
                 make_keyed_stream();
                 sql("CREATE FOREIGN TABLE many (k int8, x int4) SERVER pipelinedb;
                      CREATE VIEW view1 AS " . sprintf($KEYED, 'many') . ";
-                     INSERT INTO many SELECT i, 1 FROM generate_series(1, $keys) i;
+                     INSERT INTO target SELECT i, 1 FROM generate_series(1, 1000) i;
+                     INSERT INTO many SELECT i, 1 FROM generate_series(0, $keys) i;
                      SELECT pipelinedb.flush()");
-                my $output = $server->pgbench("\\set k random(1, 1000)\nINSERT INTO target VALUES (:k, 1)",
-                    '-c', 16, '-j', 2, '-T', 5);
-                my ($peak) = $output =~ /tps = ([\d.]+)/;
-                $server->{half} = int($peak / 2) || 1;
+                @half = map { $_ / 2 } peak_rates($keys);
             },
             run => sub {
-                my $load = $server->start($server->pgbench_command(
-                    "\\set k random(1, 1000)\nINSERT INTO target VALUES (:k, 1)",
-                    '-c', 16, '-j', 1, '-R', $server->{half}, '-T', $minutes * 60 + 60));
-                my $many = $server->start($server->pgbench_command(
-                    "INSERT INTO many SELECT random() * $keys, 1 FROM generate_series(1, 5000)",
-                    '-c', 1, '-R', 4, '-T', $minutes * 60 + 60));
-                for my $sample (0 .. $minutes * 6) {
-                    push @sizes, [split /\|/, sql("SELECT pg_table_size('view0_mrel'), pg_table_size('view1_mrel'),
-                        (SELECT sum(pg_table_size(oid)) FROM pg_class WHERE relname ~ '^spool_' AND relkind = 'r')")];
-                    $memory = $server->worker_memory if !defined $memory || $server->worker_memory > $memory;
-                    sleep 10 if $sample < $minutes * 6;
+                my $begin = time;
+                my $seconds = $minutes * 60;
+                my @load = map { $server->start($server->pgbench_command(@$_)) }
+                    [ $ONE_ROW, '-c', 16, '-j', 1, '-R', $half[0], '-T', $seconds + 60 ],
+                    [ many_rows($keys), '-c', 1, '-R', $half[1], '-T', $seconds + 60 ];
+                while ((my $now = time - $begin) <= $seconds) {
+                    push @samples, {%{disk_sizes()}, memory => $server->worker_memory * 1048576,
+                        minute => $now / 60};
+                    sleep 5;
                 }
-                $server->finish($_) for $load, $many;
+                $server->finish($_) for @load;
                 sql('SELECT pipelinedb.flush()');
             },
             check => sub {
-                # The least that the same rows need.
-                sql("CREATE TABLE copy0 AS TABLE view0_mrel; CREATE TABLE copy1 AS TABLE view1_mrel");
-                @least = split /\|/, sql("SELECT pg_table_size('copy0'), pg_table_size('copy1')");
+                # The least that the same rows need: freshly written, with the view's fillfactor
+                # and without free space.
+                for my $view (0, 1) {
+                    my $name = "view${view}_mrel";
+                    my $fill = sql("SELECT regexp_replace(reloptions::text, '.*(fillfactor=\\d+).*', '\\1')
+                                      FROM pg_class WHERE relname = '$name'");
+                    sql("CREATE TABLE copy$view WITH ($fill) AS TABLE $name;
+                         CREATE TABLE packed$view AS TABLE $name");
+                    $least{$name} = [split /\|/, sql("SELECT pg_table_size('copy$view'), pg_table_size('packed$view')")];
+                }
                 return '';
             },
             cleanup => sub {
-                sql('DROP TABLE latency, copy0, copy1; DROP FOREIGN TABLE target, many CASCADE');
+                sql('DROP TABLE latency, copy0, copy1, packed0, packed1;
+                     DROP FOREIGN TABLE target, many CASCADE');
             }}],
         report => sub {
-            my @small = map { $_->[0] } @sizes;
-            my @large = map { $_->[1] } @sizes;
-            printf "  rate %d one-row inserts/s and 20,000 rows/s over %d keys\n", $server->{half}, $keys;
-            printf "  view of 1,000 groups     %8.1f kB at first, %8.1f at the end, %.2f x its minimum\n",
-                $small[0] / 1024, $small[-1] / 1024, $small[-1] / $least[0];
-            printf "  view of %d groups   %8.1f MB at first, %8.1f at the end, %.2f x its minimum\n",
-                $keys, $large[0] / 1048576, $large[-1] / 1048576, $large[-1] / $least[1];
-            printf "  spool, most              %8.1f MB\n",
-                (sort { $b <=> $a } map { $_->[2] } @sizes)[0] / 1048576;
-            printf "  fold worker, most        %8.1f MB of its own\n", $memory;
+            printf "  rate: %.0f one-row inserts/s, %.0f rows/s over %d keys\n", $half[0],
+                $half[1] * 5000, $keys;
+            # The first 10 minutes may still grow; a shorter run can only show its second half.
+            my $from = $minutes > 10 ? 10 : $minutes / 2;
+            my @late = grep { $_->{minute} >= $from } @samples;
+            printf "  %-14s %9s %9s %9s %11s %12s %10s\n", 'MB', 'at first', 'at most', 'at last',
+                'x minimum', 'x unfilled', '%/10 min';
+            for my $name ('small view', 'large view', 'spool', 'worker memory') {
+                my $key = $table{$name};
+                my @sizes = map { ($_->{$key} // 0) / 1048576 } @samples;
+                my ($most) = sort { $b <=> $a } @sizes;
+                my $slope = slope(map { [ $_->{minute}, $_->{$key} // 0 ] } @late);
+                printf "  %-14s %9.2f %9.2f %9.2f %11s %12s %10.1f\n", $name, $sizes[0], $most,
+                    $sizes[-1], (map { $least{$key} ? sprintf('%.2f', $sizes[-1] * 1048576 / $least{$key}[$_]) : '' } 0, 1),
+                    $slope;
+                BenchMarks::note_figure('W12', $name, 'x minimum', $most * 1048576 / $least{$key}[0])
+                    if $least{$key};
+                BenchMarks::note_figure('W12', $name, 'MB', $most) unless $least{$key};
+                BenchMarks::note_figure('W12', $name, '% per 10 minutes', $slope) if $minutes > 10;
+            }
         }};
 }
 

@@ -5,8 +5,10 @@
 use strict;
 use warnings;
 
+use BenchMarks;
 use BenchServer;
 use BenchWorkloads;
+use Time::HiRes qw(time);
 
 my $scale = $ENV{SCALE} || 1;
 my $runs = $ENV{RUNS} || 5;
@@ -22,13 +24,10 @@ printf "%s; %d cores; scale %s, median of %d runs\n\n", $server->sql('SHOW serve
 my $wrong = 0;
 for my $workload (BenchWorkloads::all($server, $scale)) {
     next if %wanted && !$wanted{lc $workload->{name}};
-    if ($workload->{skip}) {
-        print "$workload->{name}  $workload->{title}: skipped, $workload->{skip}\n\n";
-        next;
-    }
     run_workload($workload);
 }
 $server->stop;
+BenchMarks::print_figures();
 print $wrong ? "$wrong wrong results\n" : "all results were right\n";
 exit($wrong ? 1 : 0);
 
@@ -38,53 +37,78 @@ sub median {
     return @sorted % 2 ? $sorted[$middle] : ($sorted[$middle - 1] + $sorted[$middle]) / 2;
 }
 
+# Contenders that this version of the extension, or this server, does not have.
+sub available {
+    my ($workload) = @_;
+    my (@able, $some);
+    for my $contender (@{$workload->{contenders}}) {
+        my $reason = $contender->{missing} ? $contender->{missing}->() : '';
+        print "$workload->{name}  $contender->{name}: skipped, $reason\n" if $reason;
+        next if $reason;
+        push @able, $contender;
+        $some ||= $contender->{name} ne 'plain';
+    }
+    return $some ? @able : ();
+}
+
+sub run_once {
+    my ($workload, $contender) = @_;
+    $contender->{setup}->() if $contender->{setup};
+    $server->sql('CHECKPOINT');
+    my $result = $server->measure($contender->{run});
+    my $check = $contender->{check} ? $contender->{check}->() : '';
+    if ($check) {
+        $wrong++;
+        print "WRONG: $workload->{name} $contender->{name}: $check\n";
+    }
+    $result->{value} = $contender->{value}->() if $contender->{value};
+    $contender->{cleanup}->() if $contender->{cleanup};
+    return $result;
+}
+
 sub run_workload {
     my ($workload) = @_;
-    $_->() for grep { $_ } $workload->{prepare};
-    my @contenders = @{$workload->{contenders}};
+    my $begin = time;
+    my @contenders = available($workload) or return;
+    $workload->{prepare}->() if $workload->{prepare};
     my %results;
-    for my $run (1 .. ($workload->{runs} || $runs)) {
-        for my $contender (@contenders) {
-            $_->() for grep { $_ } $contender->{setup};
-            $server->sql('CHECKPOINT');
-            my $result = $server->measure($contender->{run});
-            my $check = $contender->{check} ? $contender->{check}->() : '';
-            if ($check) {
-                $wrong++;
-                print "WRONG: $workload->{name} $contender->{name}: $check\n";
-            }
-            $result->{value} = $contender->{value}->() if $contender->{value};
-            push @{$results{$contender->{name}}}, $result;
-            $_->() for grep { $_ } $contender->{cleanup};
-        }
+    for (1 .. ($workload->{runs} || $runs)) {
+        push @{$results{$_->{name}}}, run_once($workload, $_) for @contenders;
     }
-    $_->() for grep { $_ } $workload->{cleanup};
-    report($workload, \%results);
+    $workload->{cleanup}->() if $workload->{cleanup};
+    print "$workload->{name}  $workload->{title}\n";
+    if ($workload->{report}) {
+        $workload->{report}->(\%results, \&median);
+    } else {
+        report($workload, \@contenders, \%results);
+    }
+    printf "  (%.0f s)\n\n", time - $begin;
 }
 
 sub report {
-    my ($workload, $results) = @_;
-    print "$workload->{name}  $workload->{title}\n";
-    if ($workload->{report}) {
-        $workload->{report}->($results, \&median);
-        print "\n";
-        return;
-    }
+    my ($workload, $contenders, $results) = @_;
     my $of = sub {
         my ($name, $what) = @_;
         return median(map { $_->{$what} } @{$results->{$name}});
     };
     printf "  %-24s %10s %10s %10s %8s %8s\n", '', 'rows/s', 'CPU s/M', 'WAL B/row', 'x limit',
         'x CPU';
-    for my $contender (@{$workload->{contenders}}) {
+    for my $contender (@$contenders) {
         my ($name, $rows) = ($contender->{name}, $contender->{rows} // $workload->{rows});
-        my $limit = $contender->{limit} // $workload->{limit} // 'plain';
-        my $seconds = $of->($name, 'seconds');
-        my $has_limit = exists $results->{$limit};
-        printf "  %-24s %10.0f %10.2f %10.1f %8s %8s\n", $name, $rows / $seconds,
-            $of->($name, 'cpu') / $rows * 1e6, $of->($name, 'wal') / $rows,
-            $has_limit ? sprintf('%.2f', $of->($limit, 'seconds') / $seconds) : '',
-            $has_limit ? sprintf('%.2f', $of->($name, 'cpu') / ($of->($limit, 'cpu') || 0.01)) : '';
+        my $limit = $contender->{limit} // 'plain';
+        my ($seconds, $cpu) = ($of->($name, 'seconds'), $of->($name, 'cpu'));
+        my $speed = $of->($limit, 'seconds') / $seconds;
+        my $cost = $cpu / ($of->($limit, 'cpu') || 0.01);
+        printf "  %-24s %10.0f %10.2f %10.1f %8.2f %8.2f\n", $name, $rows / $seconds,
+            $cpu / $rows * 1e6, $of->($name, 'wal') / $rows, $speed, $cost;
+        next if $name eq $limit;
+        BenchMarks::note_figure($workload->{name}, $name, 'x plain', $speed);
+        next unless $name =~ /^stream/;
+        BenchMarks::note_figure($workload->{name}, $name, 'CPU x plain', $cost);
+        for my $other (grep { $results->{$_} } qw(parse generate trigger)) {
+            BenchMarks::note_figure($workload->{name}, $name, "x $other",
+                $of->($other, 'seconds') / $seconds);
+        }
     }
-    print "\n";
+    $workload->{further}->($of) if $workload->{further};
 }
