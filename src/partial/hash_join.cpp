@@ -1,9 +1,8 @@
 #include "partial/hash_join.hpp"
 
 #include "agg/join_table.hpp"
-#include "partial/block_receiver.hpp"
 #include "partial/hash_join_plan.hpp"
-#include "partial/vector_run.hpp"
+#include "partial/vector_lanes.hpp"
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
 #include "spool/feed.hpp"
@@ -24,7 +23,8 @@ struct Join {
 
     pg::ContextResource memory;
     HashJoinPlan *plan;
-    VectorRun *run;
+    BlockTaker take;
+    void *arg;
     agg::JoinTable *table;
     agg::JoinTable::Matches *matches;
     agg::Lane *keys;   ///< of the stream's block
@@ -41,12 +41,13 @@ template <typename T> T *make_array(int count)
     return static_cast<T *>(palloc0(sizeof(T) * static_cast<Size>(count)));
 }
 
-Join *open_join(HashJoinPlan *plan, VectorRun *run)
+Join *open_join(HashJoinPlan *plan, BlockTaker take, void *arg)
 {
     auto *join = new (palloc0(sizeof(Join))) Join(CurrentMemoryContext);
     int const ninputs = plan->inputs->ninputs;
     join->plan = plan;
-    join->run = run;
+    join->take = take;
+    join->arg = arg;
     join->matches = static_cast<agg::JoinTable::Matches *>(palloc(sizeof(agg::JoinTable::Matches)));
     join->keys = make_array<agg::Lane>(plan->nkeys);
     join->inputs = make_array<agg::Lane>(ninputs);
@@ -132,7 +133,8 @@ void gather_table(Join *join, int i, int column)
                        has_nulls ? join->nulls[i] : nullptr};
 }
 
-void join_block(Join *join, const LaneBuilder *lanes, agg::Selection rows)
+/// False if no more rows are wanted.
+bool join_block(Join *join, const LaneBuilder *lanes, agg::Selection rows)
 {
     const HashJoinPlan *const plan = join->plan;
     auto const nkeys = static_cast<std::size_t>(plan->nkeys);
@@ -148,9 +150,10 @@ void join_block(Join *join, const LaneBuilder *lanes, agg::Selection rows)
             else
                 gather_stream(join, i, lane_of(lanes, source.number));
         }
-        set_lanes(join->run, join->inputs, {join->selected, join->matches->count});
-        take_block(join->run);
+        if (!join->take(join->inputs, {join->selected, join->matches->count}, join->arg))
+            return false;
     }
+    return true;
 }
 
 void join_chunks(Join *join)
@@ -158,31 +161,32 @@ void join_chunks(Join *join)
     const spool::Feed *const feed = spool::current_feed();
     Relation const stream = table_open(feed->stream, AccessShareLock);
     LaneBuilder *const lanes = open_lanes(join->plan->stream, stream);
-    for (int c = 0; c < feed->nchunks; c++) {
+    bool wanted = true;
+    for (int c = 0; c < feed->nchunks && wanted; c++) {
         const spool::Chunk *const chunk = feed->chunks[c];
         set_chunk(lanes, chunk);
-        for (uint32 first = 0; first < chunk->nrows(); first += agg::kBlockRows)
-            join_block(join, lanes,
-                       fill_lanes(lanes, first, Min(agg::kBlockRows, chunk->nrows() - first)));
+        for (uint32 first = 0; first < chunk->nrows() && wanted; first += agg::kBlockRows)
+            wanted =
+                join_block(join, lanes,
+                           fill_lanes(lanes, first, Min(agg::kBlockRows, chunk->nrows() - first)));
         CHECK_FOR_INTERRUPTS();
     }
     close_lanes(lanes);
     table_close(stream, NoLock);
     // Without keys there is a group even if nothing was joined.
-    set_lanes(join->run, join->inputs, {join->selected, 0});
-    take_block(join->run);
+    join->take(join->inputs, {join->selected, 0}, join->arg);
 }
 
 } // namespace
 
-bool run_hash_join(HashJoinPlan *plan, VectorRun *run)
+bool run_hash_join(HashJoinPlan *plan, BlockTaker take, void *arg)
 {
     if (plan->too_large)
         return false;
     MemoryContext const context =
         AllocSetContextCreate(CurrentMemoryContext, "hash join", ALLOCSET_DEFAULT_SIZES);
     MemoryContext const old = MemoryContextSwitchTo(context);
-    Join *const join = open_join(plan, run);
+    Join *const join = open_join(plan, take, arg);
     bool const fits = fill_table(join);
     if (fits)
         join_chunks(join);

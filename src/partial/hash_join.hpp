@@ -6,7 +6,7 @@
 // own hash joins (work_mem, hash_mem_multiplier), or the executor has to join.
 #pragma once
 
-#include "partial/vector.hpp"
+#include "partial/block_receiver.hpp"
 
 extern "C" {
 #include "nodes/plannodes.h"
@@ -22,8 +22,8 @@ struct HashJoinPlan;
 HashJoinPlan *make_hash_join(const PlannedStmt *statement, const Plan *join,
                              const VectorPlan *inputs);
 
-/// Joins the current feed and gives the rows to `run`. False, with nothing given to it, if the
-/// executor has to join.
-bool run_hash_join(HashJoinPlan *plan, VectorRun *run);
+/// Joins the current feed and hands on the rows until no more are wanted; the last block may be
+/// empty. False, with nothing handed on, if the executor has to join.
+bool run_hash_join(HashJoinPlan *plan, BlockTaker take, void *arg);
 
 } // namespace pipeline::partial

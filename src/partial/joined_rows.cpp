@@ -4,6 +4,11 @@
 #include "partial/hash_join.hpp"
 #include "partial/vector_run.hpp"
 #include "pg/compat.hpp"
+#include "pg/scope.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+}
 
 namespace pipeline::partial {
 
@@ -12,16 +17,30 @@ struct JoinedPlan {
     const PlannedStmt *rows; ///< the join, with the inputs as its target list
     AttrNumber *columns;     ///< 1, 2, 3, …
     HashJoinPlan *hash_join; ///< nullptr if it is none that is served
+    bool too_many_groups;    ///< they did not fit
 };
 
 namespace {
 
+/// Groups may take so many times the memory that a hashed Agg may (nodeAgg.c,
+/// hash_agg_set_limits), which then goes on by way of files.
+constexpr Size kGroupMemory = 8;
+
+struct JoinedRun {
+    VectorRun *run;
+    bool full;
+};
+
+/// A join can make any number of groups out of a row.
 bool take_joined_rows(const agg::Lane *lanes, agg::Selection rows, void *arg)
 {
-    auto *run = static_cast<VectorRun *>(arg);
-    set_lanes(run, lanes, rows);
-    take_block(run);
-    return true;
+    auto *const joined = static_cast<JoinedRun *>(arg);
+    if (joined->full)
+        return false;
+    set_lanes(joined->run, lanes, rows);
+    take_block(joined->run);
+    joined->full = run_size(joined->run) > kGroupMemory * get_hash_memory_limit();
+    return !joined->full;
 }
 
 /// The statement as if the join were a scan, which is what make_vector_plan() reads: it then
@@ -41,11 +60,24 @@ PlannedStmt *as_single_scan(const PlannedStmt *statement, const Plan *join)
     return single;
 }
 
+/// The init plans of `node` and of what is above it. The planner hangs them on the topmost node of
+/// a query (subselect.c, SS_attach_initplans), and without their node they would have no value.
+List *init_plans_down_to(Plan *top, const Plan *node)
+{
+    List *plans = NIL;
+    for (Plan *at = top;; at = outerPlan(at)) {
+        plans = list_concat(plans, at->initPlan);
+        if (at == node)
+            return plans;
+    }
+}
+
 /// The join alone. It computes the inputs, so each of them is evaluated for the same rows as by
 /// the Agg.
 PlannedStmt *rows_of(const PlannedStmt *statement, Plan *join, const VectorPlan *inputs)
 {
     auto *top = static_cast<Plan *>(copyObjectImpl(join));
+    top->initPlan = init_plans_down_to(statement->planTree, join);
     top->targetlist = NIL;
     for (int i = 0; i < inputs->ninputs; i++)
         top->targetlist = lappend(top->targetlist,
@@ -85,24 +117,26 @@ JoinedPlan *make_joined_plan(const PlannedStmt *statement, Relation definition)
     return plan;
 }
 
-bool run_joined_plan(const JoinedPlan *plan, GroupReceiver receive, void *arg)
+bool run_joined_plan(JoinedPlan *plan, GroupReceiver receive, void *arg)
 {
     const VectorPlan *const aggregation = plan->aggregation;
-    if (!may_run(aggregation))
+    if (plan->too_many_groups || !may_run(aggregation))
         return false;
     const VectorPlan *const inputs = aggregation->alone->lanes;
     MemoryContext const context =
         AllocSetContextCreate(CurrentMemoryContext, "joined rows", ALLOCSET_DEFAULT_SIZES);
     MemoryContext const old = MemoryContextSwitchTo(context);
-    VectorRun *const run = open_run(aggregation->alone, nullptr);
-    if (plan->hash_join == nullptr || !run_hash_join(plan->hash_join, run))
+    JoinedRun joined{open_run(aggregation->alone, nullptr), false};
+    if (plan->hash_join == nullptr || !run_hash_join(plan->hash_join, take_joined_rows, &joined))
         receive_blocks(plan->rows, open_block_receiver(inputs->inputs, plan->columns,
-                                                       inputs->ninputs, take_joined_rows, run));
-    emit_groups(run, aggregation, receive, arg);
-    close_run(run);
+                                                       inputs->ninputs, take_joined_rows, &joined));
+    plan->too_many_groups = joined.full;
+    if (!joined.full)
+        emit_groups(joined.run, aggregation, receive, arg);
+    close_run(joined.run);
     MemoryContextSwitchTo(old);
     MemoryContextDelete(context);
-    return true;
+    return !joined.full;
 }
 
 } // namespace pipeline::partial

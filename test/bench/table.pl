@@ -9,10 +9,10 @@ sub readable { my ($mark) = @_; $mark =~ s/>=/≥/; $mark =~ s/<=/≤/; return $
 print "| workload | contender | measure | value | must | goal | reached |\n";
 print "|---|---|---|--:|---|---|---|\n";
 while (my $line = <STDIN>) {
+    next unless $line =~ /^figure\t/;
     chomp $line;
-    my ($word, $workload, $contender, $measure, $value, $must, $goal, $holds) =
+    my (undef, $workload, $contender, $measure, $value, $must, $goal, $holds) =
         split /\t/, $line, -1;
-    next unless $word eq 'figure' && defined $holds;
     printf "| %s |\n", join ' | ', $workload, $contender, $measure, $value, readable($must),
         readable($goal), $verdict{$holds} // '';
 }

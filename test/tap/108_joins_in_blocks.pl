@@ -60,6 +60,8 @@ my @queries = (
     [ no_columns => 'SELECT count(*) FROM SOURCE s JOIN pair p ON p.k = s.k' ],
     [ toasted => 'SELECT toasted, count(*) FROM SOURCE s JOIN pair p ON p.k = s.k GROUP BY 1' ],
     [ of_subquery => 'SELECT t.n, count(*), sum(s.i) FROM SOURCE s JOIN (SELECT k, count(*) AS n FROM pair GROUP BY k) t ON t.k = s.k GROUP BY 1' ],
+    [ of_scalars => 'SELECT name, (SELECT max(x) FROM few) AS most, count(*), sum(i) FROM SOURCE s JOIN few ON few.id = s.k WHERE s.k + x > (SELECT min(id) + 9 FROM few) GROUP BY 1, 2' ],
+    [ of_correlated => 'SELECT (SELECT label FROM pair WHERE pair.k = s.k ORDER BY 1 LIMIT 1) AS l, name, count(*) FROM SOURCE s JOIN few ON few.id = s.k GROUP BY 1, 2' ],
     [ three => 'SELECT name, label, count(*) FROM SOURCE s JOIN few ON few.id = s.k LEFT JOIN pair p ON p.big = few.x GROUP BY 1, 2' ],
     [ dependent => 'SELECT few.id, few.name, count(*) FROM SOURCE s JOIN few ON few.id = s.k GROUP BY few.id, few.name' ]);
 for my $query (@queries) {
@@ -130,6 +132,14 @@ $next = 1;
 set_server($node, work_mem => '1MB');
 both(35_000);
 compare_all('a table that is too large for the memory');
+
+# More groups than memory.
+set_server($node, work_mem => '64kB');
+sql("CREATE VIEW s_spread AS SELECT s.i % 5000 AS i, p.small, count(*), sum(p.big), min(p.d) FROM s JOIN pair p ON p.k = s.k % 2 GROUP BY 1, 2;
+     CREATE VIEW o_spread AS SELECT o.i % 5000 AS i, p.small, count(*), sum(p.big), min(p.d) FROM o JOIN pair p ON p.k = o.k % 2 AND o.i >= $next GROUP BY 1, 2");
+push @queries, ['spread'];
+both(15_000);
+compare_all('more groups than memory');
 
 $node->stop;
 done_testing();
