@@ -36,7 +36,7 @@ sub event_file {
 
 sub key_file {
     my ($rows, $keys) = @_;
-    my $file = "$server->{dir}/keys_$rows.copy";
+    my $file = "$server->{dir}/keys_${rows}_$keys.copy";
     sql("COPY (SELECT i * 7919 % $keys, i % 1000 FROM generate_series(1::int8, $rows) i)
          TO '$file'") unless -e $file;
     return $file;
@@ -156,7 +156,7 @@ sub w1 {
 
 sub w2 {
     my ($rows, $keys) = (scaled(2_000_000), scaled(1_000_000));
-    my $file = "$server->{dir}/keys_$rows.copy";
+    my $file = "$server->{dir}/keys_${rows}_$keys.copy";
     my %common = (columns => 'k int8, x int4', load => copy_from($file),
         queries => ['SELECT k, count(*) AS n, sum(x) AS total FROM %s GROUP BY k']);
     my $expected = "SELECT count(DISTINCT i * 7919 % $keys), count(*), sum(i % 1000) "
