@@ -6,10 +6,6 @@
 #include "pg/compat.hpp"
 #include "pg/scope.hpp"
 
-extern "C" {
-#include "miscadmin.h"
-}
-
 namespace pipeline::partial {
 
 struct JoinedPlan {
@@ -17,30 +13,30 @@ struct JoinedPlan {
     const PlannedStmt *rows; ///< the join, with the inputs as its target list
     AttrNumber *columns;     ///< 1, 2, 3, …
     HashJoinPlan *hash_join; ///< nullptr if it is none that is served
-    bool too_many_groups;    ///< they did not fit
 };
 
 namespace {
 
-/// Groups may take so many times the memory that a hashed Agg may (nodeAgg.c,
-/// hash_agg_set_limits), which then goes on by way of files.
-constexpr Size kGroupMemory = 8;
-
 struct JoinedRun {
+    const VectorPlan *aggregation;
     VectorRun *run;
-    bool full;
+    MemoryContext context;
+    GroupReceiver receive;
+    void *arg;
 };
 
-/// A join can make any number of groups out of a row.
 bool take_joined_rows(const agg::Lane *lanes, agg::Selection rows, void *arg)
 {
     auto *const joined = static_cast<JoinedRun *>(arg);
-    if (joined->full)
-        return false;
     set_lanes(joined->run, lanes, rows);
     take_block(joined->run);
-    joined->full = run_size(joined->run) > kGroupMemory * get_hash_memory_limit();
-    return !joined->full;
+    if (unlikely(is_too_large(joined->run))) { // a join can make any number of groups out of a row
+        pg::in_context(joined->context, [&] {
+            emit_groups(joined->run, joined->aggregation, joined->receive, joined->arg);
+        });
+        clear_groups(joined->run);
+    }
+    return true;
 }
 
 /// The statement as if the join were a scan, which is what make_vector_plan() reads: it then
@@ -117,26 +113,24 @@ JoinedPlan *make_joined_plan(const PlannedStmt *statement, Relation definition)
     return plan;
 }
 
-bool run_joined_plan(JoinedPlan *plan, GroupReceiver receive, void *arg)
+bool run_joined_plan(const JoinedPlan *plan, GroupReceiver receive, void *arg)
 {
     const VectorPlan *const aggregation = plan->aggregation;
-    if (plan->too_many_groups || !may_run(aggregation))
+    if (!may_run(aggregation))
         return false;
     const VectorPlan *const inputs = aggregation->alone->lanes;
     MemoryContext const context =
         AllocSetContextCreate(CurrentMemoryContext, "joined rows", ALLOCSET_DEFAULT_SIZES);
     MemoryContext const old = MemoryContextSwitchTo(context);
-    JoinedRun joined{open_run(aggregation->alone, nullptr), false};
+    JoinedRun joined{aggregation, open_run(aggregation->alone, nullptr), context, receive, arg};
     if (plan->hash_join == nullptr || !run_hash_join(plan->hash_join, take_joined_rows, &joined))
         receive_blocks(plan->rows, open_block_receiver(inputs->inputs, plan->columns,
                                                        inputs->ninputs, take_joined_rows, &joined));
-    plan->too_many_groups = joined.full;
-    if (!joined.full)
-        emit_groups(joined.run, aggregation, receive, arg);
+    emit_groups(joined.run, aggregation, receive, arg);
     close_run(joined.run);
     MemoryContextSwitchTo(old);
     MemoryContextDelete(context);
-    return !joined.full;
+    return true;
 }
 
 } // namespace pipeline::partial

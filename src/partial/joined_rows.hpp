@@ -16,6 +16,6 @@ JoinedPlan *make_joined_plan(const PlannedStmt *statement, Relation definition);
 
 /// Runs the plan over the current feed and hands on each group. False, with nothing done, if
 /// the general path has to run it.
-bool run_joined_plan(JoinedPlan *plan, GroupReceiver receive, void *arg);
+bool run_joined_plan(const JoinedPlan *plan, GroupReceiver receive, void *arg);
 
 } // namespace pipeline::partial

@@ -31,12 +31,6 @@ void add_chunk(VectorRun *run, const spool::Chunk *chunk)
     }
 }
 
-/// The receiver takes a group that comes again as well as a new one.
-bool is_too_large(const VectorRun *run)
-{
-    return run_size(run) >= static_cast<Size>(settings::fold_memory) * 1024 / 4;
-}
-
 // ---- states as the general path emits them -------------------------------------------------
 
 Datum int8_pair(int64 count, int64 sum)
@@ -131,6 +125,12 @@ void emit_key(const VectorInput &input, const agg::KeyValue &key, Datum *value, 
 }
 
 } // namespace
+
+/// The receiver takes a group that comes again as well as a new one.
+bool is_too_large(const VectorRun *run)
+{
+    return run_size(run) >= static_cast<Size>(settings::fold_memory) * 1024 / 4;
+}
 
 bool may_run(const VectorPlan *plan)
 {

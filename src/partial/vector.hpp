@@ -21,6 +21,9 @@ bool may_run(const VectorPlan *plan);
 void run_vector_plan(const VectorPlan *plan, const spool::Feed &feed, GroupReceiver receive,
                      void *arg);
 
+/// Is it time to hand on the groups and clear them?
+bool is_too_large(const VectorRun *run);
+
 /// Hands on each group of a run over the plan alone (VectorPlan::alone).
 void emit_groups(const VectorRun *run, const VectorPlan *plan, GroupReceiver receive, void *arg);
 

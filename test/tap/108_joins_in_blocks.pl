@@ -134,9 +134,9 @@ both(35_000);
 compare_all('a table that is too large for the memory');
 
 # More groups than memory.
-set_server($node, work_mem => '64kB');
-sql("CREATE VIEW s_spread AS SELECT s.i % 5000 AS i, p.small, count(*), sum(p.big), min(p.d) FROM s JOIN pair p ON p.k = s.k % 2 GROUP BY 1, 2;
-     CREATE VIEW o_spread AS SELECT o.i % 5000 AS i, p.small, count(*), sum(p.big), min(p.d) FROM o JOIN pair p ON p.k = o.k % 2 AND o.i >= $next GROUP BY 1, 2");
+set_server($node, 'pipelinedb.fold_memory' => '16MB');
+sql("CREATE VIEW s_spread AS SELECT s.i % 14000 AS i, p.small, count(*), sum(p.big), min(p.d) FROM s JOIN pair p ON p.k = s.k % 2 GROUP BY 1, 2;
+     CREATE VIEW o_spread AS SELECT o.i % 14000 AS i, p.small, count(*), sum(p.big), min(p.d) FROM o JOIN pair p ON p.k = o.k % 2 AND o.i >= $next GROUP BY 1, 2");
 push @queries, ['spread'];
 both(15_000);
 compare_all('more groups than memory');
