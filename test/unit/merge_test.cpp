@@ -267,6 +267,7 @@ TEST_CASE("what is moderate cannot overflow", "[merge]")
     }
     REQUIRE(is_moderate_one(StateKind::kSumFloat8, 1e120));
     REQUIRE_FALSE(is_moderate_one(StateKind::kSumFloat4, 1e30));
+    REQUIRE_FALSE(is_moderate_one(StateKind::kDeviations, 1e150)); // its square is too large
 
     // Rows that are not selected do not count.
     const std::array<std::int64_t, 2> words{std::bit_cast<std::int64_t>(kNaN),
