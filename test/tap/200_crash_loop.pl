@@ -69,7 +69,8 @@ for my $round (1 .. $rounds) {
     my $sizes = random_settings();
     my $how = $weighted[ int(rand(@weighted)) ];
     $ledger->start(3, 1500,
-        rand() < 0.3 ? "SET pipelinedb.stream_insert_level = sync_commit;\n" : '');
+        (rand() < 0.3 ? "SET pipelinedb.stream_insert_level = sync_commit;\n" : '')
+          . (rand() < 0.4 ? "SET pipelinedb.preaggregate_after = 0;\n" : ''));
     usleep(100_000 + int(rand(900_000)));
     if ($round == int($rounds / 3) + 1) {
         $node->safe_psql('postgres', "CREATE VIEW late AS $LedgerWriters::per_txn");

@@ -22,7 +22,8 @@ my $node = new_node('main',
     max_prepared_transactions => 20,
     restart_after_crash => 'on',
     'pipelinedb.spool_generation_size' => '1MB',
-    'pipelinedb.fold_batch' => '256kB');
+    'pipelinedb.fold_batch' => '256kB',
+    'pipelinedb.preaggregate_after' => -1); # large transactions are folded in pieces here
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 sql("$LedgerWriters::stream;
     CREATE VIEW per_txn AS $LedgerWriters::per_txn;
