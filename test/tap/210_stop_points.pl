@@ -229,8 +229,9 @@ for my $round ('idle', 'rotation', 'new worker') {
 # Lets a fold worker that waits at "fold_committed" make at least one tick more.
 sub step {
     my ($holder) = @_;
-    $holder->query_safe("SELECT pg_advisory_unlock(1346981957, hashtext('fold_committed'))");
-    $holder->query_safe("SELECT pg_advisory_lock(1346981957, hashtext('fold_committed'))");
+    # In one message: the worker is first in the queue for the lock, and makes few ticks meanwhile.
+    $holder->query_safe("SELECT pg_advisory_unlock(1346981957, hashtext('fold_committed'))\\;
+        SELECT pg_advisory_lock(1346981957, hashtext('fold_committed'))");
     # The next tick needs a reason if the worker has just gone to sleep.
     sql("INSERT INTO seen VALUES ('step')");
     held_at($node, 'fold_committed') or die 'the fold worker does not come';
