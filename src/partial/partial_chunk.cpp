@@ -233,7 +233,8 @@ void write_partials(const VectorRun *run, int view, PartialSink sink, void *arg)
     std::span<const batch::Cell> const cells{row.cells, ncolumns};
     for (uint32 group = 0; group < count_groups(run, view); group++) {
         fill_row(run, view, plan, group, &row);
-        if (batch->nrows() > 0 && spool::encoded_size_with(*batch, cells) > spool::kMaxPageChunk) {
+        if (batch->nrows() > 0 && !spool::surely_fits(*batch, cells, spool::kMaxPageChunk) &&
+            spool::encoded_size_with(*batch, cells) > spool::kMaxPageChunk) {
             sink(*batch, arg);
             batch->clear();
         }

@@ -253,8 +253,8 @@ void write_batch(const batch::Batch &groups, void *arg)
     spool::write_chunk(sink->writer, sink->definition, -rows, chunk, size);
 }
 
-/// "AT TIME ZONE 'EST'" is declared immutable, and yet depends on this setting, which is not kept at
-/// a view's creation.
+/// "AT TIME ZONE 'EST'" is declared immutable, and yet depends on this setting, which is not kept
+/// at a view's creation.
 bool has_usual_abbreviations()
 {
     return strcmp(GetConfigOption("timezone_abbreviations", false, false), "Default") == 0;
@@ -265,7 +265,8 @@ bool has_usual_abbreviations()
 Preaggregation *begin_preaggregation(Relation stream, MemoryContext parent)
 {
     // A subtransaction cannot be begun there.
-    if (IsInParallelMode() || !has_usual_abbreviations() || !spool::hold_views_of(RelationGetRelid(stream)))
+    if (IsInParallelMode() || !has_usual_abbreviations() ||
+        !spool::hold_views_of(RelationGetRelid(stream)))
         return nullptr;
     MemoryContext const context =
         AllocSetContextCreate(parent, "aggregation by writer", ALLOCSET_DEFAULT_SIZES);

@@ -157,6 +157,10 @@ void add_to_chunk(RowEncoder *encoder)
 {
     batch::Batch &rows = *encoder->rows;
     std::span<const batch::Cell> const cells = cells_of(encoder);
+    if (spool::surely_fits(rows, cells, spool::kMaxPageChunk)) {
+        pg::enter([&] { rows.append(cells); });
+        return;
+    }
     std::size_t size = spool::encoded_size_with(rows, cells);
     if (size > spool::kMaxPageChunk && rows.nrows() > 0) {
         flush(encoder);
@@ -278,7 +282,7 @@ RowEncoder *begin_rows(Relation stream, MemoryContext context)
     return new (place) RowEncoder(stream, context);
 }
 
-bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
+bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot, bool tuple_is_read)
 {
     int const i = encoder->arrival;
     if (i < 0)
@@ -291,8 +295,10 @@ bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot)
     if (is_first)
         encoder->arrival_time = GetCurrentTimestamp();
     Datum const value = TimestampTzGetDatum(encoder->arrival_time);
-    if (TTS_IS_HEAPTUPLE(slot) && reinterpret_cast<HeapTupleTableSlot *>(slot)->tuple != nullptr) {
-        // A BEFORE trigger has stored a tuple; RETURNING and AFTER triggers read that.
+    // The executor copies the row of a VALUES list into a tuple (nodeModifyTable.c,
+    // ExecGetInsertNewTuple). Expressions read the slot's values, which are all there.
+    if (tuple_is_read && TTS_IS_HEAPTUPLE(slot) &&
+        reinterpret_cast<HeapTupleTableSlot *>(slot)->tuple != nullptr) {
         int number = i + 1;
         Datum stamp = value;
         bool isnull = false;

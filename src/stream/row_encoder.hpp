@@ -17,7 +17,8 @@ RowEncoder *begin_rows(Relation stream, MemoryContext context);
 /// Fills arrival_timestamp if it is NULL, and tells whether it was. All rows of a chunk (or
 /// of a block that is aggregated) have the time of its first row: a clock call per row would cost
 /// more than encoding it.
-bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot);
+/// With `tuple_is_read` the slot's tuple gets it, too: RETURNING and AFTER triggers may read that.
+bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot, bool tuple_is_read);
 
 void add_row(RowEncoder *encoder, TupleTableSlot *slot);
 

@@ -86,7 +86,10 @@ extern "C" TupleTableSlot *pipeline_insert_row(EState *estate, ResultRelInfo *ta
     RowEncoder *const encoder = encoder_of(target);
     Relation const stream = target->ri_RelationDesc;
     const TupleConstr *const constraints = RelationGetDescr(stream)->constr;
-    bool const stamped = stamp_arrival(encoder, slot);
+    bool const stamped =
+        stamp_arrival(encoder, slot,
+                      target->ri_TrigDesc != nullptr || target->ri_projectReturning != nullptr ||
+                          target->ri_RootResultRelInfo != nullptr);
     slot->tts_tableOid = RelationGetRelid(stream); // expressions may use it
     if (stamped && constraints != nullptr && constraints->has_generated_stored)
         ExecComputeStoredGenerated(target, estate, slot, CMD_INSERT);
