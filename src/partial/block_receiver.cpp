@@ -1,5 +1,6 @@
 #include "partial/block_receiver.hpp"
 
+#include "partial/lane_source.hpp"
 #include "pg/compat.hpp"
 #include "pg/scope.hpp"
 
@@ -181,20 +182,6 @@ void execute_statement(const PlannedStmt *statement, DestReceiver *receiver)
     ExecutorFinish(query);
     ExecutorEnd(query);
     FreeQueryDesc(query);
-}
-
-int64 word_of(Datum value, int16 length)
-{
-    switch (length) {
-    case 1:
-        return static_cast<int8_t>(value);
-    case 2:
-        return static_cast<int16>(value);
-    case 4:
-        return static_cast<int32>(value);
-    default:
-        return static_cast<int64>(value);
-    }
 }
 
 } // namespace pipeline::partial

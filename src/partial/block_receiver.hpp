@@ -26,8 +26,4 @@ void receive_blocks(const PlannedStmt *statement, BlockReceiver *receiver);
 /// Runs a planned statement with the active snapshot.
 void execute_statement(const PlannedStmt *statement, DestReceiver *receiver);
 
-/// The bits of a datum beyond its type's length depend on who made it (postgres.h, fetch_att and
-/// the …GetDatum functions); those of a lane's word are sign-extended.
-int64 word_of(Datum value, int16 length);
-
 } // namespace pipeline::partial
