@@ -180,7 +180,7 @@ void replace_in_batch(GroupBatch *batch, GroupRow *row, int column, NullableDatu
 /// Sorting the rows takes as much as the table over them (group_order).
 bool is_full(const GroupBatch *batch)
 {
-    Size const limit = static_cast<Size>(settings::fold_memory) * 1024 / 8;
+    Size const limit = static_cast<Size>(settings::fold_memory) * 1024 / 8 * 3;
     return batch->bytes + sizeof(Slot) * 2 * batch->nrows >= limit;
 }
 

@@ -1,6 +1,6 @@
 // Groups that wait to be written together: each once, however often it came.
 //
-// Owns: copies of their rows, in at most an eighth of pipelinedb.fold_memory, and a hash table
+// Owns: copies of their rows, in at most three eighths of pipelinedb.fold_memory, and a hash table
 // over them. May call: key_image, pg/settings. Invariants: states are as the partial step emits
 // them; two rows of a batch differ in the image of their keys.
 #pragma once
