@@ -1,4 +1,5 @@
 // INSERT, COPY FROM and tuple routing into a stream.
+#include "pg/scope.hpp"
 #include "spool/rendezvous.hpp"
 #include "stream/row_encoder.hpp"
 #include "stream/stream.hpp"
@@ -78,6 +79,24 @@ void check_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, bool
         ExecPartitionCheck(target, slot, estate, true);
 }
 
+/// The executor copies each row into a slot of the kind that the table has (nodeModifyTable.c,
+/// ExecGetInsertNewTuple), for foreign tables that of heap tuples: it forms a tuple, and we take
+/// it apart. With a virtual slot it hands over what the plan returns, or copies the values. Made
+/// at the first row, since ExecInitInsertProjection comes after BeginForeignModify.
+void want_virtual_slot(EState *estate, ResultRelInfo *target, const TupleTableSlot *slot)
+{
+    const TupleConstr *const constraints = RelationGetDescr(target->ri_RelationDesc)->constr;
+    bool const is_generated = constraints != nullptr && constraints->has_generated_stored;
+    if (slot != target->ri_newTupleSlot || !TTS_IS_HEAPTUPLE(slot) ||
+        target->ri_projectNew != nullptr || target->ri_projectReturning != nullptr ||
+        target->ri_TrigDesc != nullptr || is_generated)
+        return;
+    target->ri_newTupleSlot = pg::in_context(estate->es_query_cxt, [&] {
+        return ExecInitExtraTupleSlot(estate, RelationGetDescr(target->ri_RelationDesc),
+                                      &TTSOpsVirtual);
+    });
+}
+
 /// Generated columns have been computed before the time stamp was there, so those that use it
 /// hold the wrong value.
 extern "C" TupleTableSlot *pipeline_insert_row(EState *estate, ResultRelInfo *target,
@@ -95,6 +114,7 @@ extern "C" TupleTableSlot *pipeline_insert_row(EState *estate, ResultRelInfo *ta
         ExecComputeStoredGenerated(target, estate, slot, CMD_INSERT);
     check_row(estate, target, slot, stamped);
     add_row(encoder, slot);
+    want_virtual_slot(estate, target, slot);
     return slot;
 }
 
