@@ -1,5 +1,5 @@
-# The marks: what each contender must reach and what is the goal (issue "Faster than storing the
-# rows"). Everything that is measured is printed once more as one line per figure, for table.pl:
+# The marks: what each contender must reach and what is the goal (docs/performance.md). Everything
+# that is measured is printed once more as one line per figure, for table.pl:
 #
 #   figure <TAB> workload <TAB> contender <TAB> measure <TAB> value <TAB> must <TAB> goal <TAB> holds
 package BenchMarks;
