@@ -9,6 +9,7 @@
 extern "C" {
 #include "access/heapam.h"
 #include "storage/bufmgr.h"
+#include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 }
@@ -19,6 +20,9 @@ namespace pipeline::fold {
 
 /// New rows go into the table in portions of so many.
 constexpr int kRowsAtOnce = 256;
+
+/// After so many groups it is looked again which old versions can go.
+constexpr uint32 kLookAtHorizonEvery = 4096;
 
 /// As copyfrom.c: MAX_BUFFERED_BYTES.
 constexpr Size kBytesAtOnce = 65535;
@@ -262,6 +266,15 @@ void add_groups(GroupWriter *writer, const OrderedRow *rows, uint32 count)
     }
 }
 
+/// What pruning takes for removable is as of the tick's snapshot, unless somebody asks
+/// (procarray.c: GlobalVisTestShouldUpdate; ComputeXidHorizons keeps its result). At that moment
+/// writers were running who could still see the versions that the tick before has replaced:
+/// in a tick of a second no page would get room, and rows would move to new ones.
+void look_at_horizon(const GroupWriter *writer)
+{
+    (void) GetOldestNonRemovableTransactionId(writer->target.matrel);
+}
+
 /// Of the batch's groups those whose row is where it was last; the others are left, and counted.
 uint32 change_in_place(GroupWriter *writer, OrderedRow *rows, uint32 count)
 {
@@ -283,6 +296,8 @@ uint32 change_in_place(GroupWriter *writer, OrderedRow *rows, uint32 count)
     for (uint32 i = 0; i < count; i++) {
         if (i < hits) {
             CHECK_FOR_INTERRUPTS();
+            if (i % kLookAtHorizonEvery == 0)
+                look_at_horizon(writer);
             expect_row(rows, i, hits);
             place = place_of(rows[i].order);
             if (fetch_at(writer, *rows[i].row, place)) {
@@ -307,6 +322,8 @@ uint32 change_by_index(GroupWriter *writer, OrderedRow *rows, uint32 count)
     for (uint32 i = 0; i < count; i++) {
         CHECK_FOR_INTERRUPTS();
         ItemPointerData place;
+        if (i % kLookAtHorizonEvery == 0)
+            look_at_horizon(writer);
         expect_row(rows, i, count);
         if (look_up(writer, *rows[i].row, &place)) {
             if (ItemPointerIsValid(&place))

@@ -59,6 +59,14 @@ sub peak_rates {
     return (($after[0] - ($before[0] || 0)) / $seconds, ($after[1] - $before[1]) / 5000 / $seconds);
 }
 
+# Each group once.
+sub fill {
+    my ($keys) = @_;
+    sql("INSERT INTO target SELECT i, 1 FROM generate_series(1, 1000) i;
+         INSERT INTO many SELECT i, 1 FROM generate_series(0, $keys) i;
+         SELECT pipelinedb.flush()");
+}
+
 sub w12 {
     ($server, my $scale, my $query, my $make_keyed_stream) = @_;
     my $minutes = $ENV{MINUTES} || 5;
@@ -70,12 +78,16 @@ sub w12 {
         contenders => [{name => 'stream',
             setup => sub {
                 $make_keyed_stream->();
-                sql("CREATE FOREIGN TABLE many (k int8, x int4) SERVER pipelinedb;
-                     CREATE VIEW view1 AS " . sprintf($query, 'many') . ";
-                     INSERT INTO target SELECT i, 1 FROM generate_series(1, 1000) i;
-                     INSERT INTO many SELECT i, 1 FROM generate_series(0, $keys) i;
-                     SELECT pipelinedb.flush()");
+                sql('CREATE FOREIGN TABLE many (k int8, x int4) SERVER pipelinedb;
+                     CREATE VIEW view1 AS ' . sprintf($query, 'many'));
+                fill($keys);
                 @half = map { $_ / 2 } peak_rates($keys);
+                # The peak leaves a backlog, and whoever waits for its end in flush() has a
+                # snapshot: what that does to the tables is not the load that is measured.
+                sql(join ';', 'DROP VIEW view0, view1',
+                    map { "CREATE VIEW $_->[0] AS " . sprintf($query, $_->[1]) }
+                        [ 'view0', 'target' ], [ 'view1', 'many' ]);
+                fill($keys);
             },
             run => sub {
                 my $begin = time;
