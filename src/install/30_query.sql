@@ -14,7 +14,10 @@ CREATE TABLE pipelinedb.query (
     failed_at    timestamptz,
     lost_since   timestamptz,
     lost_until   timestamptz,
-    lost_rows    int8 NOT NULL DEFAULT 0
+    lost_rows    int8 NOT NULL DEFAULT 0,
+    kind         "char" NOT NULL DEFAULT 'v',
+    expire_column int2,
+    expire_after interval
 ) USING heap;
 CREATE INDEX query_stream_idx ON pipelinedb.query (stream);
 COMMENT ON TABLE pipelinedb.query IS 'continuous views; read pipelinedb.views instead';
@@ -32,6 +35,9 @@ COMMENT ON COLUMN pipelinedb.query.failed_at IS 'when it stopped';
 COMMENT ON COLUMN pipelinedb.query.lost_since IS 'when the view was last detached from its stream, since the spool was full';
 COMMENT ON COLUMN pipelinedb.query.lost_until IS 'when pipelinedb.activate() ended that; NULL while it lasts';
 COMMENT ON COLUMN pipelinedb.query.lost_rows IS 'rows that waited for the view when it was detached, of all times together';
+COMMENT ON COLUMN pipelinedb.query.kind IS 'v = continuous view, t = continuous transform';
+COMMENT ON COLUMN pipelinedb.query.expire_column IS 'column of the table by whose time rows expire; NULL = they stay';
+COMMENT ON COLUMN pipelinedb.query.expire_after IS 'so long after that time: the size of a sliding window, or a ttl';
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.query
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.query ENABLE REPLICA TRIGGER drop_replicated;

@@ -23,6 +23,8 @@ constinit int max_spool_size = 10240;
 constinit int spool_full_action = kDetach;
 constinit int idle_exit = 300;
 constinit int fillfactor = 50;
+constinit double step_factor = 5.0;
+constinit int clock_offset = 0;
 constinit char *stop_points = nullptr;
 
 namespace {
@@ -71,6 +73,17 @@ void define_for_views()
                             "Sets the fillfactor of the tables behind new continuous views.",
                             "Free room in a page keeps updates of a group within the page.",
                             &fillfactor, 50, 10, 100, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomRealVariable("pipelinedb.sliding_window_step_factor",
+                             "Sets the size of a step of new sliding windows, in percent of the "
+                             "window.",
+                             "A window moves by steps; smaller ones need more rows per group.",
+                             &step_factor, 5.0, 0.0, 50.0, PGC_USERSET, 0, nullptr, nullptr,
+                             nullptr);
+    DefineCustomIntVariable("pipelinedb.clock_offset",
+                            "Adds to the clock that sliding windows and retention go by, for "
+                            "tests.",
+                            nullptr, &clock_offset, 0, INT_MIN, INT_MAX, PGC_SUSET,
+                            GUC_UNIT_S | GUC_NOT_IN_SAMPLE, nullptr, nullptr, nullptr);
 }
 
 void define_for_fold_workers()

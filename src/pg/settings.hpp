@@ -31,6 +31,8 @@ extern int max_spool_size;          ///< MB; of all spool tables of a database, 
 extern int spool_full_action;       ///< a FullSpoolAction
 extern int idle_exit;               ///< s; a fold worker idle for so long exits
 extern int fillfactor;              ///< default fillfactor of a view's table
+extern double step_factor;          ///< %; default step of sliding windows
+extern int clock_offset;            ///< s; added to the clock (pg/clock.hpp), for tests
 extern char *stop_points;           ///< "name:action, …", for tests; empty = none
 
 /// Registers all of them and reserves the prefix.

@@ -1,6 +1,7 @@
 #include "stream/row_encoder.hpp"
 
 #include "batch/batch.hpp"
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
 #include "pg/settings.hpp"
@@ -293,7 +294,7 @@ bool stamp_arrival(RowEncoder *encoder, TupleTableSlot *slot, bool tuple_is_read
     bool const is_first = encoder->aggregation != nullptr ? encoder->block->rows.nrows == 0
                                                           : encoder->rows->nrows() == 0;
     if (is_first)
-        encoder->arrival_time = GetCurrentTimestamp();
+        encoder->arrival_time = pg::now();
     Datum const value = TimestampTzGetDatum(encoder->arrival_time);
     // The executor copies the row of a VALUES list into a tuple (nodeModifyTable.c,
     // ExecGetInsertNewTuple). Expressions read the slot's values, which are all there.

@@ -44,7 +44,10 @@ enum Column : AttrNumber {
     kLostSince,
     kLostUntil,
     kLostRows,
-    kNumColumns = kLostRows
+    kKind,
+    kExpireColumn,
+    kExpireAfter,
+    kNumColumns = kExpireAfter
 };
 
 struct Cache {
@@ -96,6 +99,11 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
     query->active = DatumGetBool(values[kActive - 1]);
     query->failed = !nulls[kSqlstate - 1];
     query->lost = !nulls[kLostSince - 1] && nulls[kLostUntil - 1];
+    query->kind = static_cast<QueryKind>(DatumGetChar(values[kKind - 1]));
+    if (!nulls[kExpireColumn - 1]) {
+        query->expire_column = DatumGetInt16(values[kExpireColumn - 1]);
+        query->expire_after = *DatumGetIntervalP(values[kExpireAfter - 1]);
+    }
     return query;
 }
 
@@ -233,6 +241,10 @@ void insert_query(const ContinuousQuery &query)
         nulls[kSqlstate - 1] = nulls[kMessage - 1] = nulls[kFailedAt - 1] = true;
         nulls[kLostSince - 1] = nulls[kLostUntil - 1] = true;
         values[kLostRows - 1] = Int64GetDatum(0);
+        values[kKind - 1] = CharGetDatum(static_cast<char>(query.kind));
+        values[kExpireColumn - 1] = Int16GetDatum(query.expire_column);
+        values[kExpireAfter - 1] = IntervalPGetDatum(&query.expire_after);
+        nulls[kExpireColumn - 1] = nulls[kExpireAfter - 1] = query.expire_column == 0;
         CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
         announce_change();
     });
@@ -259,6 +271,20 @@ void delete_query(Oid view)
         }
         announce_change();
     });
+}
+
+void set_expiry(Oid view, AttrNumber column, const Interval &after)
+{
+    if (!lock_row(view, LockWaitBlock))
+        return;
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    values[kExpireColumn - 1] = Int16GetDatum(column);
+    values[kExpireAfter - 1] = IntervalPGetDatum(&after);
+    nulls[kExpireColumn - 1] = nulls[kExpireAfter - 1] = column == 0;
+    replace[kExpireColumn - 1] = replace[kExpireAfter - 1] = true;
+    (void) update_row(view, values, nulls, replace);
 }
 
 bool set_active(Oid view, bool active)

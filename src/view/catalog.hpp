@@ -7,10 +7,13 @@
 #include "pg/postgres.hpp"
 
 extern "C" {
+#include "datatype/timestamp.h"
 #include "foreign/foreign.h"
 }
 
 namespace pipeline::view {
+
+enum class QueryKind : char { kView = 'v', kTransform = 't' };
 
 /// A row of pipelinedb.query.
 struct ContinuousQuery {
@@ -24,6 +27,9 @@ struct ContinuousQuery {
     bool active;
     bool failed;
     bool lost; ///< detached from its stream; has no progress
+    QueryKind kind;
+    AttrNumber expire_column; ///< of the matrel: rows expire by it; 0 = they stay
+    Interval expire_after;    ///< so long after that time
 
     /// `source` is what a chunk names: a stream, a view to which rows are given once more, or a
     /// definition whose groups a writer has aggregated.
@@ -49,6 +55,8 @@ ContinuousQuery *find_query(Oid relid);
 /// Writers of pipelinedb.query: CREATE VIEW, DROP VIEW, activate and deactivate.
 void insert_query(const ContinuousQuery &query);
 void delete_query(Oid view);
+/// Changes when rows of the view expire; `column` 0: they stay.
+void set_expiry(Oid view, AttrNumber column, const Interval &after);
 /// Returns whether the state changed; activating clears a failure.
 bool set_active(Oid view, bool active);
 

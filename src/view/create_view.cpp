@@ -17,6 +17,7 @@
 #include "view/matrel.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
+#include "view/view_options.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -34,25 +35,7 @@ extern "C" {
 namespace pipeline::view {
 namespace {
 
-constexpr int kMinFillfactor = 10;
-constexpr int kMaxFillfactor = 100;
 constexpr uint16 kCreationLock = 1;
-
-/// PipelineDB's options that this release does not have.
-constexpr const char *kLaterOptions[] = {
-    "sw", "sw_column",  "step_factor", "ttl",          "ttl_column",
-    "pk", "tablespace", "outputfunc",  "partition_by", "partition_duration",
-};
-
-void refuse_later_options(List *options)
-{
-    for (const char *name : kLaterOptions)
-        if (option_value(options, name) != nullptr)
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("option \"%s\" is not supported in this release", name),
-                            errhint("Leave it out; supported options are action and "
-                                    "fillfactor.")));
-}
 
 void refuse_check_option(const ViewStmt *statement)
 {
@@ -80,33 +63,15 @@ void check_kind_of_view(const ViewStmt *statement)
                         errmsg("continuous views cannot be temporary"),
                         errhint("The query runs in another session; leave out TEMPORARY.")));
     refuse_check_option(statement);
-    refuse_later_options(statement->options);
 }
 
 /// Rows of an append view are never updated.
-int fillfactor_of(List *options, bool append)
+int fillfactor_of(const ViewOptions &options, bool append)
 {
-    for (auto *option : pg::each<DefElem>(options)) {
-        if (option->defnamespace != nullptr || strcmp(option->defname, "fillfactor") != 0)
-            continue;
-        int32 const value = pg_strtoint32(defGetString(option));
-        if (value < kMinFillfactor || value > kMaxFillfactor)
-            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                            errmsg("value %d out of bounds for option \"%s\"", value, "fillfactor"),
-                            errdetail("Valid values are between \"%d\" and \"%d\".", kMinFillfactor,
-                                      kMaxFillfactor)));
-        return value;
-    }
-    return append ? kMaxFillfactor : settings::fillfactor;
-}
-
-List *without(List *options, const char *name)
-{
-    List *rest = NIL;
-    for (auto *option : pg::each<DefElem>(options))
-        if (option->defnamespace != nullptr || strcmp(option->defname, name) != 0)
-            rest = lappend(rest, option);
-    return rest;
+    constexpr int kFull = 100;
+    if (options.fillfactor >= 0)
+        return options.fillfactor;
+    return append ? kFull : settings::fillfactor;
 }
 
 /// As DefineView (view.c) does it with CREATE VIEW v(a, b).
@@ -139,16 +104,16 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
 {
     auto *statement = pg::own_tree<ViewStmt>(call);
     check_kind_of_view(statement);
+    ViewOptions const options = parse_view_options(statement->options);
     pg::dissolve_group_entry(query);
     normalise_grouping(query);
     Oid const stream = check_query(query);
     check_expansion(query);
     apply_aliases(query, statement->aliases);
     Decomposition const parts = decompose(query);
-    int const fillfactor = fillfactor_of(statement->options, parts.append);
     Oid const schema = creation_schema(statement);
 
-    statement->options = without(split_options(statement->options).others, "fillfactor");
+    statement->options = without_view_options(split_options(statement->options).others);
     next(call);
     CommandCounterIncrement();
     Oid const view = created_view(statement, schema);
@@ -157,7 +122,8 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     notice_fold_time(folded);
     notice_unindexed_joins(query);
     char *const name = statement->view->relname;
-    Oid const matrel = create_matrel(name, schema, parts, fillfactor);
+    Oid const matrel = create_matrel(name, schema, parts,
+                                     {fillfactor_of(options, parts.append), options.tablespace});
     Oid const definition = create_definition(name, schema, folded);
     StoreViewQuery(view, reading_query(query, parts, matrel), true);
     CommandCounterIncrement();
@@ -262,6 +228,7 @@ void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
     query.created_seq = spool::last_chunk_seq();
     query.worker = least_loaded_worker();
     query.active = true;
+    query.kind = QueryKind::kView;
     insert_query(query);
     CommandCounterIncrement();
     spool::wake_worker_at_commit(query.worker);

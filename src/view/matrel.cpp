@@ -41,15 +41,17 @@ RangeVar *relation_name(Oid schema, const char *name)
     return makeRangeVar(get_namespace_name(schema), pstrdup(name), -1);
 }
 
-void create_table(RangeVar *name, const Decomposition &parts, int fillfactor)
+void create_table(RangeVar *name, const Decomposition &parts, const TableOptions &options)
 {
     CreateStmt *const statement = makeNode(CreateStmt);
     statement->relation = name;
     for (auto *column : pg::each<MatrelColumn>(parts.columns))
         statement->tableElts = lappend(statement->tableElts, column_def(column));
-    Node *const value = reinterpret_cast<Node *>(makeInteger(fillfactor));
+    Node *const value = reinterpret_cast<Node *>(makeInteger(options.fillfactor));
     statement->options = list_make1(makeDefElem(pstrdup("fillfactor"), value, -1));
     statement->oncommit = ONCOMMIT_NOOP;
+    if (options.tablespace != nullptr)
+        statement->tablespacename = pstrdup(options.tablespace);
     // The fold worker writes by heap_insert and heap_update, whatever
     // default_table_access_method says.
     statement->accessMethod = pstrdup("heap");
@@ -185,11 +187,12 @@ void create_guard(RangeVar *name)
 
 } // namespace
 
-Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts, int fillfactor)
+Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
+                  const TableOptions &options)
 {
     char *const name = ChooseRelationName(view_name, nullptr, "mrel", schema, false);
     RangeVar *const table = relation_name(schema, name);
-    create_table(table, parts, fillfactor);
+    create_table(table, parts, options);
     Oid const matrel = get_relname_relid(name, schema);
     if (parts.total_row)
         insert_initial_row(matrel, parts);

@@ -11,8 +11,14 @@
 
 namespace pipeline::view {
 
+struct TableOptions {
+    int fillfactor;
+    const char *tablespace; ///< nullptr: the default one
+};
+
 /// Creates the table with its key indexes, replica identity and guard trigger.
-Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts, int fillfactor);
+Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
+                  const TableOptions &options);
 
 /// What the row of a total (parts.total_row) holds before the first row of the stream; arrays
 /// of as many entries as the matrel has columns.
