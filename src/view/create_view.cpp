@@ -16,6 +16,7 @@
 #include "view/grouping.hpp"
 #include "view/matrel.hpp"
 #include "view/query_checks.hpp"
+#include "view/reading.hpp"
 #include "view/reloptions.hpp"
 #include "view/view_options.hpp"
 

@@ -2,20 +2,14 @@
 
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
-#include "pg/scope.hpp"
 #include "view/grouping.hpp"
 
 extern "C" {
 #include "catalog/heap.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_namespace.h"
-#include "catalog/pg_proc.h"
 #include "optimizer/tlist.h"
-#include "parser/parse_agg.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/fmgroids.h"
 }
 
 namespace pipeline::view {
@@ -28,43 +22,6 @@ struct Collector {
     Decomposition parts;
     Index depth; ///< of subqueries around the node at hand
 };
-
-/// The column and its number.
-struct FoundColumn {
-    MatrelColumn *column;
-    AttrNumber attno;
-};
-
-/// A node that belongs to the outermost query, as it looks there. Inside a subquery only
-/// columns, aggregates and GROUPING() can be (parse_agg.c matches nothing else across levels).
-Node *outermost(Node *node, Index depth)
-{
-    if (depth == 0)
-        return node;
-    bool const is_ours =
-        (IsA(node, Var) && reinterpret_cast<Var *>(node)->varlevelsup == depth) ||
-        (IsA(node, Aggref) && reinterpret_cast<Aggref *>(node)->agglevelsup == depth) ||
-        (IsA(node, GroupingFunc) && reinterpret_cast<GroupingFunc *>(node)->agglevelsup == depth);
-    if (!is_ours)
-        return nullptr;
-    // As subselect.c, replace_outer_agg.
-    auto *copy = static_cast<Node *>(copyObjectImpl(node));
-    IncrementVarSublevelsUp(copy, -static_cast<int>(depth), 0);
-    return copy;
-}
-
-/// `node` may name columns of joins; a.x and the x of "a JOIN b USING (x)" are the same.
-FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
-{
-    Node *const flat = pg::flatten_join_columns(query, node);
-    AttrNumber attno = 0;
-    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
-        attno++;
-        if (equal(column->flat, flat))
-            return {column, attno};
-    }
-    return {nullptr, 0};
-}
 
 /// A key stands for what depends on it only as long as the other table's rows do not change.
 [[noreturn]] void refuse_ungrouped(Query *query, const Var *var)
@@ -206,129 +163,6 @@ extern "C" bool pipeline_collect_aggregates_walker(Node *node, void *context)
     return false;
 }
 
-/// NULL of a type and collation, to tell a polymorphic function its types.
-Expr *typed_null(Oid type, Oid collation)
-{
-    Expr *const null = reinterpret_cast<Expr *>(makeNullConst(type, -1, get_typcollation(type)));
-    if (!OidIsValid(collation) || collation == get_typcollation(type))
-        return null;
-    CollateExpr *const collate = makeNode(CollateExpr);
-    collate->arg = null;
-    collate->collOid = collation;
-    collate->location = -1;
-    return reinterpret_cast<Expr *>(collate);
-}
-
-Expr *aggregate_constant(Oid aggregate)
-{
-    return reinterpret_cast<Expr *>(makeConst(REGPROCEDUREOID, -1, InvalidOid, sizeof(Oid),
-                                              ObjectIdGetDatum(aggregate), false, true));
-}
-
-Oid finalize_function(bool with_inputs)
-{
-    Oid const types[] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID, ANYOID};
-    oidvector *const vector = buildoidvector(types, with_inputs ? 4 : 3);
-    Oid const schema = get_namespace_oid("pipelinedb", false);
-    Oid const function =
-        GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, PointerGetDatum("finalize"),
-                        PointerGetDatum(vector), ObjectIdGetDatum(schema));
-    if (!OidIsValid(function))
-        elog(ERROR, "function pipelinedb.finalize is missing");
-    return function;
-}
-
-/// The inputs matter where the transition type or the final function's call follows from them,
-/// and where a collation other than the default must reach the final function.
-bool needs_inputs(const Aggref *aggref, const StateForm &form)
-{
-    bool const collated =
-        OidIsValid(aggref->inputcollid) && aggref->inputcollid != DEFAULT_COLLATION_OID;
-    return form.polymorphic || form.finalextra || collated;
-}
-
-Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
-{
-    List *args = list_make3(aggregate_constant(aggref->aggfnoid), state,
-                            typed_null(aggref->aggtype, aggref->aggcollid));
-    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
-    if (with_inputs) {
-        Oid types[FUNC_MAX_ARGS];
-        int const count = get_aggregate_argtypes(const_cast<Aggref *>(aggref), types);
-        for (int i = 0; i < count; i++)
-            args = lappend(args,
-                           typed_null(types[i], type_is_collatable(types[i]) ? aggref->inputcollid
-                                                                             : InvalidOid));
-    }
-    return reinterpret_cast<Node *>(makeFuncExpr(finalize_function(with_inputs), aggref->aggtype,
-                                                 args, aggref->aggcollid, aggref->inputcollid,
-                                                 COERCE_EXPLICIT_CALL));
-}
-
-struct Reading {
-    Query *query;
-    const Decomposition *parts;
-    Index depth; ///< of subqueries around the node at hand
-};
-
-Var *column_var(const MatrelColumn *column, AttrNumber attno, Index depth)
-{
-    return makeVar(1, attno, column->type, column->typmod, column->collation, depth);
-}
-
-Node *read_mask(int i, void *arg)
-{
-    auto &reading = *static_cast<const Reading *>(arg);
-    AttrNumber attno = 0;
-    for (auto *column : pg::each<MatrelColumn>(reading.parts->columns)) {
-        attno++;
-        if (IsA(column->expr, GroupingFunc) && i-- == 0)
-            return reinterpret_cast<Node *>(column_var(column, attno, reading.depth));
-    }
-    elog(ERROR, "mask of grouping sets is missing");
-    pg_unreachable();
-}
-
-Node *read_grouping(const GroupingFunc *call, Reading *reading)
-{
-    List *masks = NIL;
-    for (auto *column : pg::each<MatrelColumn>(reading->parts->columns))
-        if (IsA(column->expr, GroupingFunc))
-            masks = lappend(masks, column->expr);
-    return grouping_from_masks(call, masks, read_mask, reading);
-}
-
-/// Replaces keys and aggregates by what reads their columns.
-extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
-{
-    if (node == nullptr)
-        return nullptr;
-    check_stack_depth();
-    auto &reading = *static_cast<Reading *>(context);
-    if (IsA(node, Query)) {
-        reading.depth++;
-        Query *const inner =
-            pg::mutate_query(reinterpret_cast<Query *>(node), pipeline_reading_mutator, context, 0);
-        reading.depth--;
-        return reinterpret_cast<Node *>(inner);
-    }
-    Node *const ours = outermost(node, reading.depth);
-    if (ours == nullptr)
-        return pg::mutate_expression(node, pipeline_reading_mutator, context);
-    FoundColumn const found = find_column(*reading.parts, reading.query, ours);
-    if (const MatrelColumn *const column = found.column; column != nullptr) {
-        Var *const var = column_var(column, found.attno, reading.depth);
-        if (IsA(ours, Aggref) && column->form.kind != StateKind::kResult)
-            return finalize_call(reinterpret_cast<Aggref *>(ours), column->form, var);
-        return reinterpret_cast<Node *>(var);
-    }
-    if (IsA(ours, GroupingFunc))
-        return read_grouping(reinterpret_cast<GroupingFunc *>(ours), &reading);
-    if (IsA(ours, Var) || IsA(ours, Aggref))
-        elog(ERROR, "expression over the stream outside keys and aggregates");
-    return pg::mutate_expression(node, pipeline_reading_mutator, context);
-}
-
 [[noreturn]] void refuse_definition()
 {
     ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
@@ -338,23 +172,36 @@ extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
     pg_unreachable();
 }
 
-/// Of a key, by its reference: its expression may be volatile, and there twice.
-Node *reading_expression(const TargetEntry *entry, Reading *reading, AttrNumber position)
+} // namespace
+
+Node *outermost(Node *node, Index depth)
 {
-    const Decomposition &parts = *reading->parts;
-    if (parts.append)
-        return reinterpret_cast<Node *>(column_var(
-            static_cast<MatrelColumn *>(list_nth(parts.columns, position - 1)), position, 0));
+    if (depth == 0)
+        return node;
+    bool const is_ours =
+        (IsA(node, Var) && reinterpret_cast<Var *>(node)->varlevelsup == depth) ||
+        (IsA(node, Aggref) && reinterpret_cast<Aggref *>(node)->agglevelsup == depth) ||
+        (IsA(node, GroupingFunc) && reinterpret_cast<GroupingFunc *>(node)->agglevelsup == depth);
+    if (!is_ours)
+        return nullptr;
+    // As subselect.c, replace_outer_agg.
+    auto *copy = static_cast<Node *>(copyObjectImpl(node));
+    IncrementVarSublevelsUp(copy, -static_cast<int>(depth), 0);
+    return copy;
+}
+
+/// a.x and the x of "a JOIN b USING (x)" are the same.
+FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
+{
+    Node *const flat = pg::flatten_join_columns(query, node);
     AttrNumber attno = 0;
     for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
         attno++;
-        if (column->key != 0 && column->key == entry->ressortgroupref)
-            return reinterpret_cast<Node *>(column_var(column, attno, 0));
+        if (equal(column->flat, flat))
+            return {column, attno};
     }
-    return pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr), reading);
+    return {nullptr, 0};
 }
-
-} // namespace
 
 Decomposition decompose(Query *query)
 {
@@ -412,42 +259,6 @@ Query *definition_query(Query *query, const Decomposition &parts)
     }
     definition->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(definition));
     return definition;
-}
-
-Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
-{
-    Query *const reading = makeNode(Query);
-    reading->commandType = CMD_SELECT;
-    reading->querySource = QSRC_ORIGINAL;
-    reading->canSetTag = true;
-
-    ParseState *const pstate = make_parsestate(nullptr);
-    pg::with_relation(matrel, AccessShareLock, [&](Relation rel) {
-        // inh = false: FROM ONLY.
-        addRangeTableEntryForRelation(pstate, rel, AccessShareLock, nullptr, false, true);
-    });
-    pg::take_range_table(reading, pstate);
-    free_parsestate(pstate);
-
-    RangeTblRef *const from = makeNode(RangeTblRef);
-    from->rtindex = 1;
-    reading->jointree = makeFromExpr(list_make1(from), nullptr);
-    AttrNumber attno = 0;
-    Reading context{query, &parts, 0};
-    for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
-        if (entry->resjunk)
-            continue;
-        attno++;
-        Node *const expr = reading_expression(entry, &context, attno);
-        TargetEntry *const column =
-            makeTargetEntry(reinterpret_cast<Expr *>(expr), attno, pstrdup(entry->resname), false);
-        column->ressortgroupref = query->distinctClause != NIL ? entry->ressortgroupref : 0;
-        reading->targetList = lappend(reading->targetList, column);
-    }
-    reading->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(reading->targetList));
-    // DISTINCT over groups; without grouping it has become the grouping itself.
-    reading->distinctClause = static_cast<List *>(copyObjectImpl(query->distinctClause));
-    return reading;
 }
 
 } // namespace pipeline::view

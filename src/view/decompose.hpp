@@ -1,5 +1,5 @@
-// Splits a continuous query in two: what the fold worker computes (keys and bare aggregates)
-// and what a reader computes from the stored columns.
+// Splits a continuous query in two: what the fold worker computes (keys and bare aggregates),
+// and what a reader computes from the stored columns (view/reading).
 //
 // Owns: the columns of a matrel. May call: pg/, view/state_form, view/grouping. Invariant: columns
 // are keys in GROUP BY order, the masks of grouping sets, then one per distinct aggregate (of an
@@ -46,8 +46,18 @@ Decomposition columns_of_definition(Query *definition);
 /// The query of the hidden definition.
 Query *definition_query(Query *query, const Decomposition &parts);
 
-/// The query of the view that users read: the same columns, types, typmods and collations,
-/// over `matrel`.
-Query *reading_query(Query *query, const Decomposition &parts, Oid matrel);
+/// The column and its number, 0 if there is none.
+struct FoundColumn {
+    MatrelColumn *column;
+    AttrNumber attno;
+};
+
+/// The column that holds `node`, an expression of `query` that may name columns of joins.
+FoundColumn find_column(const Decomposition &parts, Query *query, Node *node);
+
+/// A node that belongs to the outermost query, as it looks there; nullptr for others. Inside a
+/// subquery, `depth` levels down, only columns, aggregates and GROUPING() can be (parse_agg.c
+/// matches nothing else across levels).
+Node *outermost(Node *node, Index depth);
 
 } // namespace pipeline::view
