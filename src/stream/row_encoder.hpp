@@ -1,8 +1,8 @@
-// Turns the rows of one statement into chunks: slot -> cells -> batch -> chunk -> spool.
+// Turns the rows of one statement into chunks of the spool, or into groups.
 //
-// Owns: the batch of the statement and the time stamp of its rows. May call: batch, spool.
-// Invariants: datums in a chunk are self-contained (nothing external, nothing expanded); a
-// chunk fits one page unless a single row does not.
+// Owns: the batch of the statement and the time stamp of its rows. May call: spool,
+// preaggregation. Invariant: every row is in the spool, or in a group there, when the statement
+// ends.
 #pragma once
 
 #include "pg/postgres.hpp"
