@@ -99,6 +99,17 @@ List *definition_options()
     return lcons(make_option(kActionOption, "definition"), current_creation_settings());
 }
 
+/// What a restore needs to know beside the definition (restore.cpp).
+List *window_options(const Decomposition &parts)
+{
+    if (parts.window == nullptr)
+        return NIL;
+    const auto *const column =
+        static_cast<MatrelColumn *>(list_nth(parts.columns, parts.time_column - 1));
+    return list_make2(make_option(kWindowOption, interval_text(parts.window)),
+                      make_option(kWindowColumnOption, column->name));
+}
+
 /// v itself is created by the server from the user's own statement, so that every rule about
 /// views, event triggers included, is the server's. Then its query is replaced.
 void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
@@ -107,11 +118,13 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     check_kind_of_view(statement);
     ViewOptions const options = parse_view_options(statement->options);
     pg::dissolve_group_entry(query);
+    Window const window = take_window(query, options);
     normalise_grouping(query);
+    add_step(query, window);
     Oid const stream = check_query(query);
     check_expansion(query);
     apply_aliases(query, statement->aliases);
-    Decomposition const parts = decompose(query);
+    Decomposition const parts = decompose(query, window);
     Oid const schema = creation_schema(statement);
 
     statement->options = without_view_options(split_options(statement->options).others);
@@ -132,12 +145,14 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     follow_owner(view, definition);
 
     store_options(definition, definition_options());
-    List *const kept = stored_options(view);
-    store_options(view,
-                  list_concat(list_make2(make_option(kActionOption, "materialize"),
-                                         make_option(kDefinitionOption, get_rel_name(definition))),
-                              kept));
+    List *const own =
+        list_concat(list_make2(make_option(kActionOption, "materialize"),
+                               make_option(kDefinitionOption, get_rel_name(definition))),
+                    window_options(parts));
+    store_options(view, list_concat(own, stored_options(view)));
     register_view(view, definition, matrel, stream);
+    if (parts.window != nullptr)
+        set_expiry(view, parts.time_column, *parts.window);
 }
 
 /// Of the numbers below pipelinedb.num_workers the one with the fewest views; fold workers
@@ -172,6 +187,9 @@ Query *analyse_view_query(pg::UtilityCall &call)
     auto *statement = reinterpret_cast<ViewStmt *>(call.statement->utilityStmt);
     RawStmt *const raw = makeNode(RawStmt);
     raw->stmt = static_cast<Node *>(copyObjectImpl(statement->query));
+    if (option_value(statement->options, kDefinitionOption) == nullptr &&
+        option_value(statement->options, "sw") != nullptr)
+        add_window_condition(raw->stmt, parse_view_options(statement->options));
     raw->stmt_location = call.statement->stmt_location;
     raw->stmt_len = call.statement->stmt_len;
     return parse_analyze_fixedparams(raw, call.query_string, nullptr, 0, nullptr);

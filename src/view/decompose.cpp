@@ -107,7 +107,11 @@ void add_keys(Collector &collector, Query *query)
     for (auto *clause : pg::each<SortGroupClause>(query->groupClause)) {
         TargetEntry *const entry = get_sortgroupclause_tle(clause, query->targetList);
         Node *const node = reinterpret_cast<Node *>(entry->expr);
-        MatrelColumn *const column = new_column(entry->expr, column_name(collector, node));
+        bool const is_named = entry->resjunk && entry->resname != nullptr &&
+                              !name_is_used(collector, entry->resname) &&
+                              SystemAttributeByName(entry->resname) == nullptr;
+        MatrelColumn *const column = new_column(
+            entry->expr, is_named ? pstrdup(entry->resname) : column_name(collector, node));
         column->flat = pg::flatten_join_columns(query, node);
         column->key = clause->tleSortGroupRef;
         add_key(collector, column);
@@ -133,6 +137,23 @@ void add_appended(Collector &collector)
         MatrelColumn *const column = new_column(entry->expr, name);
         collector.parts.columns = lappend(collector.parts.columns, column);
     }
+}
+
+/// The number of the column by which rows leave the window.
+AttrNumber add_time(Collector &collector, const Window &window)
+{
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(collector.parts.columns)) {
+        attno++;
+        if (equal(column->expr, window.time))
+            return attno;
+    }
+    bool const is_free = window.name != nullptr && !name_is_used(collector, window.name) &&
+                         SystemAttributeByName(window.name) == nullptr;
+    MatrelColumn *const column =
+        new_column(window.time, is_free ? pstrdup(window.name) : hidden_name(collector));
+    collector.parts.columns = lappend(collector.parts.columns, column);
+    return attno + 1;
 }
 
 /// Collects aggregates outside keys, also those in subqueries that belong to the outermost query.
@@ -203,16 +224,20 @@ FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
     return {nullptr, 0};
 }
 
-Decomposition decompose(Query *query)
+Decomposition decompose(Query *query, const Window &window)
 {
     Collector collector{query, query->targetList, {}, 0};
     collector.parts.append = is_append_query(query);
     collector.parts.total_row = has_total_row(query);
+    collector.parts.window = window.size;
     if (collector.parts.append) {
         add_appended(collector);
+        if (window.size != nullptr)
+            collector.parts.time_column = add_time(collector, window);
         return collector.parts;
     }
     add_keys(collector, query);
+    collector.parts.time_column = window.size != nullptr ? 1 : 0; // add_step()
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
         if (!entry->resjunk)
             pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);

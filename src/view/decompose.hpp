@@ -1,14 +1,16 @@
 // Splits a continuous query in two: what the fold worker computes (keys and bare aggregates),
 // and what a reader computes from the stored columns (view/reading).
 //
-// Owns: the columns of a matrel. May call: pg/, view/state_form, view/grouping. Invariant: columns
-// are keys in GROUP BY order, the masks of grouping sets, then one per distinct aggregate (of an
-// append view: the select list); the definition's target list is the same in the same order.
+// Owns: the columns of a matrel. May call: pg/, view/state_form, view/grouping, view/window.
+// Invariant: columns are keys in GROUP BY order, the masks of grouping sets, then one per distinct
+// aggregate (of an append view: the select list); the definition's target list is the same in the
+// same order.
 #pragma once
 
 #include "pg/postgres.hpp"
 
 #include "view/state_form.hpp"
+#include "view/window.hpp"
 
 extern "C" {
 #include "nodes/parsenodes.h"
@@ -30,14 +32,16 @@ struct MatrelColumn {
 };
 
 struct Decomposition {
-    List *columns;  ///< of MatrelColumn *
-    int num_keys;   ///< masks included
-    bool append;    ///< one row per row of the stream
-    bool total_row; ///< there is a row before the first one of the stream
+    List *columns;          ///< of MatrelColumn *
+    int num_keys;           ///< masks included
+    bool append;            ///< one row per row of the stream
+    bool total_row;         ///< there is a row before the first one of the stream
+    const Interval *window; ///< readers combine what is not older; nullptr = no window
+    AttrNumber time_column; ///< of a window: its step, or of an append view the time itself
 };
 
 /// `query` has passed check_query, its visible columns have the view's names.
-Decomposition decompose(Query *query);
+Decomposition decompose(Query *query, const Window &window);
 
 /// What a stored definition says its matrel must look like: the columns of its target list.
 /// Raises an error if some entry is neither a key nor a bare aggregate.

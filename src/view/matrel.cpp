@@ -157,6 +157,17 @@ void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
         create_reader_index(name, column, parts.num_keys == 1);
 }
 
+/// For readers of a window, and for the removal of what is behind it. Rows that are grouped have
+/// the time as the first column of the index over the groups.
+void create_time_index(RangeVar *name, const Decomposition &parts)
+{
+    auto *const column =
+        static_cast<MatrelColumn *>(list_nth(parts.columns, parts.time_column - 1));
+    IndexStmt *const statement = index_statement(name, "btree");
+    statement->indexParams = list_make1(index_column(column->name));
+    run_subcommand(statement);
+}
+
 /// Keys may be NULL, so there is no primary key that logical replication could use.
 void set_replica_identity(RangeVar *name)
 {
@@ -198,6 +209,8 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
         insert_initial_row(matrel, parts);
     if (!parts.append)
         create_key_index(table, schema, parts);
+    if (parts.append && parts.time_column != 0)
+        create_time_index(table, parts);
     set_replica_identity(table);
     create_guard(table);
     return matrel;

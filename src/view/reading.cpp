@@ -7,13 +7,17 @@
 
 extern "C" {
 #include "catalog/pg_collation.h"
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "optimizer/tlist.h"
+#include "parser/parse_oper.h"
 #include "parser/parse_relation.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/fmgroids.h"
 }
+
+#include <algorithm>
 
 namespace pipeline::view {
 namespace {
@@ -37,16 +41,16 @@ Expr *aggregate_constant(Oid aggregate)
                                               ObjectIdGetDatum(aggregate), false, true));
 }
 
-Oid finalize_function(bool with_inputs)
+/// pipelinedb.finalize and the aggregate pipelinedb.combine_state have the same arguments.
+Oid state_function(const char *name, bool with_inputs)
 {
     Oid const types[] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID, ANYOID};
     oidvector *const vector = buildoidvector(types, with_inputs ? 4 : 3);
     Oid const schema = get_namespace_oid("pipelinedb", false);
-    Oid const function =
-        GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, PointerGetDatum("finalize"),
-                        PointerGetDatum(vector), ObjectIdGetDatum(schema));
+    Oid const function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, PointerGetDatum(name),
+                                         PointerGetDatum(vector), ObjectIdGetDatum(schema));
     if (!OidIsValid(function))
-        elog(ERROR, "function pipelinedb.finalize is missing");
+        elog(ERROR, "function pipelinedb.%s is missing", name);
     return function;
 }
 
@@ -59,11 +63,10 @@ bool needs_inputs(const Aggref *aggref, const StateForm &form)
     return form.polymorphic || form.finalextra || collated;
 }
 
-Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
+List *state_arguments(const Aggref *aggref, Var *state, bool with_inputs)
 {
     List *args = list_make3(aggregate_constant(aggref->aggfnoid), state,
                             typed_null(aggref->aggtype, aggref->aggcollid));
-    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
     if (with_inputs) {
         Oid types[FUNC_MAX_ARGS];
         int const count = get_aggregate_argtypes(const_cast<Aggref *>(aggref), types);
@@ -72,9 +75,38 @@ Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
                            typed_null(types[i], type_is_collatable(types[i]) ? aggref->inputcollid
                                                                              : InvalidOid));
     }
-    return reinterpret_cast<Node *>(makeFuncExpr(finalize_function(with_inputs), aggref->aggtype,
-                                                 args, aggref->aggcollid, aggref->inputcollid,
-                                                 COERCE_EXPLICIT_CALL));
+    return args;
+}
+
+Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
+{
+    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
+    return reinterpret_cast<Node *>(
+        makeFuncExpr(state_function("finalize", with_inputs), aggref->aggtype,
+                     state_arguments(aggref, state, with_inputs), aggref->aggcollid,
+                     aggref->inputcollid, COERCE_EXPLICIT_CALL));
+}
+
+/// The aggregate over the stored states of a group: those of the steps in a window.
+Node *combine_call(const Aggref *aggref, const StateForm &form, Var *state, Index depth)
+{
+    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
+    Aggref *const call = makeNode(Aggref);
+    call->aggfnoid = state_function("combine_state", with_inputs);
+    call->aggtype = aggref->aggtype;
+    call->aggcollid = aggref->aggcollid;
+    call->inputcollid = aggref->inputcollid;
+    call->aggkind = AGGKIND_NORMAL;
+    call->agglevelsup = depth;
+    call->aggsplit = AGGSPLIT_SIMPLE;
+    call->aggno = call->aggtransno = -1;
+    call->location = -1;
+    for (auto *arg : pg::each<Expr>(state_arguments(aggref, state, with_inputs))) {
+        auto const resno = static_cast<AttrNumber>(list_length(call->args) + 1);
+        call->args = lappend(call->args, makeTargetEntry(arg, resno, nullptr, false));
+        call->aggargtypes = lappend_oid(call->aggargtypes, exprType(reinterpret_cast<Node *>(arg)));
+    }
+    return reinterpret_cast<Node *>(call);
 }
 
 struct Reading {
@@ -130,6 +162,8 @@ extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
     FoundColumn const found = find_column(*reading.parts, reading.query, ours);
     if (const MatrelColumn *const column = found.column; column != nullptr) {
         Var *const var = column_var(column, found.attno, reading.depth);
+        if (IsA(ours, Aggref) && reading.parts->window != nullptr)
+            return combine_call(reinterpret_cast<Aggref *>(ours), column->form, var, reading.depth);
         if (IsA(ours, Aggref) && column->form.kind != StateKind::kResult)
             return finalize_call(reinterpret_cast<Aggref *>(ours), column->form, var);
         return reinterpret_cast<Node *>(var);
@@ -155,6 +189,64 @@ Node *reading_expression(const TargetEntry *entry, Reading *reading, AttrNumber 
             return reinterpret_cast<Node *>(column_var(column, attno, 0));
     }
     return pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr), reading);
+}
+
+/// Of a window with groups readers combine the steps of each.
+bool groups_on_reading(const Decomposition &parts)
+{
+    return parts.window != nullptr && !parts.append;
+}
+
+SortGroupClause *clause_of(const Query *query, Index reference)
+{
+    for (auto *clause : pg::each<SortGroupClause>(query->groupClause))
+        if (clause->tleSortGroupRef == reference)
+            return static_cast<SortGroupClause *>(copyObjectImpl(clause));
+    SortGroupClause *const clause = makeNode(SortGroupClause); // of a mask
+    get_sort_group_operators(INT4OID, true, true, false, &clause->sortop, &clause->eqop, nullptr,
+                             &clause->hashable);
+    clause->tleSortGroupRef = reference;
+    return clause;
+}
+
+/// Groups by the stored column `attno`, a key.
+void group_by(Query *reading, const Query *query, const MatrelColumn *column, AttrNumber attno)
+{
+    Index reference = column->key;
+    bool is_there = false;
+    Index last = 0;
+    for (auto *entry : pg::each<TargetEntry>(reading->targetList)) {
+        is_there |= reference != 0 && entry->ressortgroupref == reference;
+        last = std::max(last, entry->ressortgroupref);
+    }
+    for (auto *clause : pg::each<SortGroupClause>(query->groupClause))
+        last = std::max(last, clause->tleSortGroupRef);
+    if (reference == 0)
+        reference = last + 1;
+    if (!is_there) {
+        auto const resno = static_cast<AttrNumber>(list_length(reading->targetList) + 1);
+        Var *const var = column_var(column, attno, 0);
+        TargetEntry *const entry =
+            makeTargetEntry(reinterpret_cast<Expr *>(var), resno, nullptr, true);
+        entry->ressortgroupref = reference;
+        reading->targetList = lappend(reading->targetList, entry);
+    }
+    reading->groupClause = lappend(reading->groupClause, clause_of(query, reference));
+}
+
+/// What is behind the window is left out; the rest is combined by the user's own keys.
+void read_window(Query *reading, const Query *query, const Decomposition &parts)
+{
+    AttrNumber attno = 0;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        attno++;
+        if (attno == parts.time_column)
+            reading->jointree->quals =
+                in_window(reinterpret_cast<Node *>(column_var(column, attno, 0)), parts.window);
+        else if (!parts.append && column->is_key)
+            group_by(reading, query, column, attno);
+    }
+    reading->hasAggs = contain_aggs_of_level(reinterpret_cast<Node *>(reading->targetList), 0);
 }
 
 } // namespace
@@ -186,9 +278,12 @@ Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
         Node *const expr = reading_expression(entry, &context, attno);
         TargetEntry *const column =
             makeTargetEntry(reinterpret_cast<Expr *>(expr), attno, pstrdup(entry->resname), false);
-        column->ressortgroupref = query->distinctClause != NIL ? entry->ressortgroupref : 0;
+        column->ressortgroupref =
+            query->distinctClause != NIL || groups_on_reading(parts) ? entry->ressortgroupref : 0;
         reading->targetList = lappend(reading->targetList, column);
     }
+    if (parts.window != nullptr)
+        read_window(reading, query, parts);
     reading->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(reading->targetList));
     // DISTINCT over groups; without grouping it has become the grouping itself.
     reading->distinctClause = static_cast<List *>(copyObjectImpl(query->distinctClause));

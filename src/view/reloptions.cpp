@@ -13,6 +13,11 @@ extern "C" {
 
 namespace pipeline::view {
 
+namespace {
+constexpr const char *kOwn[] = {kActionOption, kDefinitionOption, kWindowOption,
+                                kWindowColumnOption};
+}
+
 const char *option_value(List *options, const char *name)
 {
     for (auto *option : pg::each<DefElem>(options))
@@ -23,9 +28,12 @@ const char *option_value(List *options, const char *name)
 
 bool is_own_option(const DefElem *option)
 {
-    return option->defnamespace == nullptr && (strcmp(option->defname, kActionOption) == 0 ||
-                                               strcmp(option->defname, kDefinitionOption) == 0 ||
-                                               is_creation_setting(option->defname));
+    if (option->defnamespace != nullptr)
+        return false;
+    for (const char *name : kOwn)
+        if (strcmp(option->defname, name) == 0)
+            return true;
+    return is_creation_setting(option->defname);
 }
 
 SplitOptions split_options(List *options)

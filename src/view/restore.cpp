@@ -9,6 +9,7 @@
 #include "view/matrel.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
+#include "view/view_options.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -134,6 +135,37 @@ void restore_definition(pg::UtilityCall &call, pg::UtilityNext next, Query *quer
     store_options(definition, list_concat(options.own, stored_options(definition)));
 }
 
+namespace {
+
+/// The column by which rows leave a window, as create_view.cpp stored it: window_options().
+void restore_window(Oid view, Oid matrel, List *options)
+{
+    const char *const size = option_value(options, kWindowOption);
+    const char *const name = option_value(options, kWindowColumnOption);
+    if (size == nullptr && name == nullptr)
+        return;
+    AttrNumber const column = name != nullptr ? get_attnum(matrel, name) : InvalidAttrNumber;
+    if (size == nullptr || column <= 0 || get_atttype(matrel, column) != TIMESTAMPTZOID)
+        refuse_link("continuous view \"%s\" has no column for its window", get_rel_name(view));
+    DefElem option{};
+    option.type = T_DefElem;
+    option.defname = pstrdup(kWindowOption);
+    option.arg = reinterpret_cast<Node *>(makeString(pstrdup(size)));
+    set_expiry(view, column, *parse_interval_option(&option));
+}
+
+List *window_options(List *options)
+{
+    List *result = NIL;
+    constexpr const char *kNames[] = {kWindowOption, kWindowColumnOption};
+    for (const char *name : kNames)
+        if (const char *const value = option_value(options, name); value != nullptr)
+            result = lappend(result, make_option(name, value));
+    return result;
+}
+
+} // namespace
+
 /// The view is created over its table, the link to the definition and the catalog row are
 /// made anew. Data comes by COPY into the table, index and guard trigger later in the dump.
 void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
@@ -156,10 +188,12 @@ void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
     check_parts(definition, matrel);
     Query *const query = stored_query(definition);
     check_matrel_columns(matrel, columns_of_definition(query));
-    store_options(view, list_concat(list_make2(make_option(kActionOption, "materialize"),
-                                               make_option(kDefinitionOption, definition_name)),
-                                    stored_options(view)));
+    List *const own = list_concat(list_make2(make_option(kActionOption, "materialize"),
+                                             make_option(kDefinitionOption, definition_name)),
+                                  window_options(options.own));
+    store_options(view, list_concat(own, stored_options(view)));
     register_view(view, definition, matrel, stream_of(query));
+    restore_window(view, matrel, options.own);
 }
 
 } // namespace pipeline::view

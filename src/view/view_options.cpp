@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "commands/defrem.h"
+#include "lib/stringinfo.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 }
@@ -24,8 +25,7 @@ constexpr const char *kNames[] = {
 };
 
 /// Those that this release does not have.
-constexpr const char *kLater[] = {"sw",         "sw_column",    "step_factor",
-                                  "ttl",        "ttl_column",   "pk",
+constexpr const char *kLater[] = {"ttl",        "ttl_column",   "pk",
                                   "outputfunc", "partition_by", "partition_duration"};
 
 const DefElem *find_option(List *options, const char *name)
@@ -178,8 +178,18 @@ int64 interval_length(const Interval *interval)
 
 char *interval_text(const Interval *interval)
 {
-    return psprintf("%d months %d days %lld microseconds", interval->month, interval->day,
-                    static_cast<long long>(interval->time));
+    StringInfoData text;
+    initStringInfo(&text);
+    if (interval->month != 0)
+        appendStringInfo(&text, "%d months ", interval->month);
+    if (interval->day != 0)
+        appendStringInfo(&text, "%d days ", interval->day);
+    if (interval->time % USECS_PER_SEC == 0)
+        appendStringInfo(&text, "%lld seconds",
+                         static_cast<long long>(interval->time / USECS_PER_SEC));
+    else
+        appendStringInfo(&text, "%lld microseconds", static_cast<long long>(interval->time));
+    return text.data;
 }
 
 Node *interval_constant(const Interval *interval)
