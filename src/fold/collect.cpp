@@ -31,8 +31,9 @@ void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint
     void *bytes;
     Size size;
     spool::copy_chunk_bytes(stored, &bytes, &size);
-    collection->chunks[collection->nchunks++] = {stored.xid,   stored.seq, stored.stream, consumers,
-                                                 stored.nrows, bytes,      size,          nullptr};
+    collection->chunks[collection->nchunks++] = {stored.xid,    stored.seq, stored.stream,
+                                                 stored.origin, consumers,  stored.nrows,
+                                                 bytes,         size,       nullptr};
     collection->weight += weight_of(stored);
 }
 

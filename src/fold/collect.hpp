@@ -17,6 +17,7 @@ struct TickChunk {
     uint64 xid;
     int64 seq;
     Oid stream;
+    Oid origin;
     uint32 consumers; ///< bit i: counts for the i-th consumer of the tick
     int32 nrows;
     const void *bytes;

@@ -225,6 +225,18 @@ spool::Visit visit_lost(const spool::StoredChunk &chunk, void *arg)
     return spool::Visit::kNext;
 }
 
+const char *streams_of(const view::ContinuousQuery &query)
+{
+    StringInfoData names;
+    initStringInfo(&names);
+    appendStringInfoString(&names, query.nstreams == 1 ? "stream " : "streams ");
+    for (int i = 0; i < query.nstreams; i++) {
+        const char *const name = get_rel_name(query.streams[i]);
+        appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", name != nullptr ? name : "");
+    }
+    return names.data;
+}
+
 /// Who changes the view's state or its progress at this moment keeps it for now.
 bool lose(const Claim &claim)
 {
@@ -234,16 +246,13 @@ bool lose(const Claim &claim)
         return false;
     view::mark_lost(view, claim.rows);
     const char *const name = get_rel_name(view);
-    const char *const stream = get_rel_name(claim.view()->query.stream);
-    ereport(
-        WARNING,
-        (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-         errmsg("continuous view \"%s\" is detached from stream \"%s\", since the spool is full",
-                name != nullptr ? name : "", stream != nullptr ? stream : ""),
-         errdetail(UINT64_FORMAT " rows that waited for it are lost to it.",
-                   static_cast<uint64>(claim.rows)),
-         errhint("It takes no rows until SELECT pipelinedb.activate('%s').",
-                 name != nullptr ? name : "")));
+    ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                      errmsg("continuous view \"%s\" is detached from %s, since the spool is full",
+                             name != nullptr ? name : "", streams_of(claim.view()->query)),
+                      errdetail(UINT64_FORMAT " rows that waited for it are lost to it.",
+                                static_cast<uint64>(claim.rows)),
+                      errhint("It takes no rows until SELECT pipelinedb.activate('%s').",
+                              name != nullptr ? name : "")));
     return true;
 }
 

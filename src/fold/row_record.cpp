@@ -56,6 +56,14 @@ RowRecord *next_place(RowRecords *records)
     return &records->ring[n];
 }
 
+Oid stream_of(const spool::Feed &feed, int chunk)
+{
+    int i = 0;
+    while (chunk >= feed.streams[i].end)
+        i++;
+    return feed.streams[i].stream;
+}
+
 /// NULL if the row cannot be shown: its types' output functions may fail, too.
 void show_row(view::RejectedRow *rejected, Relation stream, const spool::Chunk &chunk, uint32 row)
 {
@@ -94,7 +102,6 @@ void store_records(const RowRecords *records, const FoldedView *view, const spoo
 {
     MemoryContext const scratch =
         AllocSetContextCreate(CurrentMemoryContext, "rejected row", ALLOCSET_DEFAULT_SIZES);
-    Relation stream = table_open(view->query.stream, NoLock);
     int64 const first = std::max(records->count - records->max, int64{0});
     for (int64 n = first; n < records->count; n++) {
         const RowRecord &record = records->ring[n % records->max];
@@ -107,7 +114,10 @@ void store_records(const RowRecords *records, const FoldedView *view, const spoo
             rejected.sqlstate = record.sqlstate;
             rejected.message = record.message;
             rejected.detail = record.detail;
+            rejected.stream = stream_of(feed, static_cast<int>(c));
+            Relation stream = table_open(rejected.stream, NoLock);
             show_row(&rejected, stream, *feed.chunks[c], row);
+            table_close(stream, NoLock);
             rejected.chunk = spool::chunk_of_row(*feed.chunks[c], row);
             view::insert_rejected(rejected);
         });
@@ -116,7 +126,6 @@ void store_records(const RowRecords *records, const FoldedView *view, const spoo
         result->message = record.message;
         CHECK_FOR_INTERRUPTS();
     }
-    table_close(stream, NoLock);
     MemoryContextDelete(scratch);
     view::count_rejected(view->query.view, result->rejected);
     view::trim_rejected(view->query.view, settings::max_errors);

@@ -35,33 +35,69 @@ bool has_chunk_for(const FoldedView *view, const Collection &collection, int con
     return false;
 }
 
+/// The stream that the rows of a chunk were written to.
+Oid stream_of(const FoldedView *view, const TickChunk &chunk)
+{
+    if (chunk.stream != view->query.view)
+        return chunk.stream;
+    return OidIsValid(chunk.origin) ? chunk.origin : view->query.streams[0];
+}
+
+void add_chunks_of(spool::Feed *feed, Oid stream, const FoldedView *view, Collection &collection,
+                   int consumer)
+{
+    for (int c = 0; c < collection.nchunks; c++) {
+        TickChunk &chunk = collection.chunks[c];
+        if (!is_for(view, chunk, consumer) || stream_of(view, chunk) != stream)
+            continue;
+        feed->chunks[feed->nchunks++] = parsed_chunk(&chunk, collection.context);
+        feed->rows += chunk.nrows;
+    }
+}
+
+void add_partials(spool::Feed *feed, const FoldedView *view, Collection &collection, int consumer)
+{
+    for (int c = 0; c < collection.nchunks; c++) {
+        TickChunk &chunk = collection.chunks[c];
+        if (chunk.stream == view->query.definition && is_for(view, chunk, consumer))
+            feed->partials[feed->npartials++] = parsed_chunk(&chunk, collection.context);
+    }
+}
+
 spool::Feed feed_of(const FoldedView *view, Collection &collection, int consumer)
 {
+    const view::ContinuousQuery &query = view->query;
     spool::Feed feed;
-    feed.stream = view->query.stream;
     Size const bytes = sizeof(spool::Chunk *) * static_cast<Size>(collection.nchunks + 1);
     feed.chunks = static_cast<const spool::Chunk **>(palloc(bytes));
     feed.partials = static_cast<const spool::Chunk **>(palloc(bytes));
-    for (int c = 0; c < collection.nchunks; c++) {
-        TickChunk &chunk = collection.chunks[c];
-        if (!is_for(view, chunk, consumer))
-            continue;
-        const spool::Chunk *const parsed = parsed_chunk(&chunk, collection.context);
-        if (chunk.stream == view->query.definition) {
-            feed.partials[feed.npartials++] = parsed;
-            continue;
-        }
-        feed.chunks[feed.nchunks++] = parsed;
-        feed.rows += chunk.nrows;
+    auto *const streams = static_cast<spool::StreamChunks *>(
+        palloc(sizeof(spool::StreamChunks) * static_cast<Size>(query.nstreams)));
+    uint64 first = 0;
+    for (int i = 0; i < query.nstreams; i++) {
+        int const begin = feed.nchunks;
+        add_chunks_of(&feed, query.streams[i], view, collection, consumer);
+        streams[i] = {query.streams[i], begin, feed.nchunks, first};
+        for (int c = begin; c < feed.nchunks; c++)
+            first += feed.chunks[c]->nrows();
     }
+    feed.streams = streams;
+    feed.nstreams = query.nstreams;
+    add_partials(&feed, view, collection, consumer);
     return feed;
+}
+
+bool relation_exists(Oid relid)
+{
+    return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
 }
 
 bool relations_exist(const view::ContinuousQuery &query)
 {
-    return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.stream)) &&
-           SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.definition)) &&
-           SearchSysCacheExists1(RELOID, ObjectIdGetDatum(query.matrel));
+    for (int i = 0; i < query.nstreams; i++)
+        if (!relation_exists(query.streams[i]))
+            return false;
+    return relation_exists(query.definition) && relation_exists(query.matrel);
 }
 
 /// Has the tick's snapshot the last truncation of the view? If it committed later, the list may
@@ -188,9 +224,12 @@ ViewResult classify(int sqlstate)
 
 bool lock_relations(const view::ContinuousQuery &query)
 {
-    return ConditionalLockRelationOid(query.view, AccessShareLock) &&
-           ConditionalLockRelationOid(query.stream, AccessShareLock) &&
-           ConditionalLockRelationOid(query.definition, AccessShareLock) &&
+    if (!ConditionalLockRelationOid(query.view, AccessShareLock))
+        return false;
+    for (int i = 0; i < query.nstreams; i++)
+        if (!ConditionalLockRelationOid(query.streams[i], AccessShareLock))
+            return false;
+    return ConditionalLockRelationOid(query.definition, AccessShareLock) &&
            ConditionalLockRelationOid(query.matrel, RowExclusiveLock);
 }
 

@@ -23,7 +23,8 @@ COMMENT ON COLUMN pipelinedb.progress.big_seqs IS 'the last folded chunk of each
 
 -- Called by the install script and by the fold worker (as the extension's owner) when every
 -- other generation is still needed. "batch" holds a chunk of at most one page and is never
--- moved out of line; "wide" holds a row that is wider than a page. With the replication role
+-- moved out of line; "wide" holds a row that is wider than a page. "stream" is whose rows these are,
+-- or the view that they are for alone; then "origin" may tell the stream. With the replication role
 -- "replica" no event trigger of a user's fires, which might refuse DDL.
 CREATE FUNCTION pipelinedb.create_generation(id int4) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -33,7 +34,7 @@ DECLARE
 BEGIN
     EXECUTE format('CREATE TABLE %s (
         xid xid8 NOT NULL, seq int8 NOT NULL, stream oid NOT NULL, nrows int4 NOT NULL,
-        batch bytea, wide bytea) USING heap
+        batch bytea, wide bytea, origin oid) USING heap
         WITH (autovacuum_enabled = off, vacuum_truncate = off,
               toast.autovacuum_enabled = off, toast.vacuum_truncate = off)', spool);
     EXECUTE format('ALTER TABLE %s ALTER batch SET STORAGE PLAIN, ALTER wide SET STORAGE EXTERNAL', spool);

@@ -4,7 +4,7 @@ CREATE TABLE pipelinedb.query (
     view         oid PRIMARY KEY,
     definition   oid NOT NULL UNIQUE,
     matrel       oid NOT NULL UNIQUE,
-    stream       oid NOT NULL,
+    streams      oid[] NOT NULL,
     created_xid  xid8 NOT NULL,
     created_seq  int8 NOT NULL,
     worker       int4 NOT NULL CHECK (worker BETWEEN 0 AND 15),
@@ -19,12 +19,11 @@ CREATE TABLE pipelinedb.query (
     expire_column int2,
     expire_after interval
 ) USING heap;
-CREATE INDEX query_stream_idx ON pipelinedb.query (stream);
 COMMENT ON TABLE pipelinedb.query IS 'continuous views; read pipelinedb.views instead';
 COMMENT ON COLUMN pipelinedb.query.view IS 'the view that users read';
 COMMENT ON COLUMN pipelinedb.query.definition IS 'the hidden view that holds the query';
 COMMENT ON COLUMN pipelinedb.query.matrel IS 'the table with one row per group';
-COMMENT ON COLUMN pipelinedb.query.stream IS 'the stream that the query reads';
+COMMENT ON COLUMN pipelinedb.query.streams IS 'the streams that the query reads, in the order of its text';
 COMMENT ON COLUMN pipelinedb.query.created_xid IS 'the transaction that created the view';
 COMMENT ON COLUMN pipelinedb.query.created_seq IS 'of that transaction, chunks after this number count';
 COMMENT ON COLUMN pipelinedb.query.worker IS 'number of the fold worker that has it; changed by this worker, or by worker 0 in its absence';

@@ -11,7 +11,8 @@ CREATE TABLE pipelinedb.rejected (
     message  text NOT NULL,
     detail   text,
     "row"    jsonb,
-    chunk    bytea NOT NULL
+    chunk    bytea NOT NULL,
+    stream   oid NOT NULL
 ) USING heap;
 CREATE INDEX rejected_view_idx ON pipelinedb.rejected (view, id);
 COMMENT ON TABLE pipelinedb.rejected IS 'rows that raised an error; read pipelinedb.errors instead';
@@ -23,6 +24,7 @@ COMMENT ON COLUMN pipelinedb.rejected.message IS 'its message, cut at 1000 bytes
 COMMENT ON COLUMN pipelinedb.rejected.detail IS 'its detail, cut at 1000 bytes';
 COMMENT ON COLUMN pipelinedb.rejected."row" IS 'the columns that the owner of the view may read; NULL if they cannot be shown';
 COMMENT ON COLUMN pipelinedb.rejected.chunk IS 'the row as it was spooled; pipelinedb.retry_errors() puts it back';
+COMMENT ON COLUMN pipelinedb.rejected.stream IS 'the stream that the row was written to';
 
 -- Only ever inserted to, but for the fold worker, which sums up what it sees: a session that
 -- has put rows back and does not end must not keep the worker waiting.

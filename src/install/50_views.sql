@@ -18,7 +18,7 @@ CREATE VIEW pipelinedb.views AS
            n.nspname AS schema,
            c.relname AS name,
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
-           q.stream::pg_catalog.regclass AS stream,
+           q.streams[1]::pg_catalog.regclass AS stream,
            q.matrel::pg_catalog.regclass AS matrel,
            q.active,
            CASE WHEN q.lost_since IS NOT NULL AND q.lost_until IS NULL THEN 'lost'
@@ -36,12 +36,15 @@ CREATE VIEW pipelinedb.views AS
            q.lost_rows,
            COALESCE((SELECT pg_catalog.sum(r.rows) FROM pipelinedb.rejection r
                       WHERE r.view OPERATOR(pg_catalog.=) q.view), 0)::pg_catalog.int8 AS rejected,
-           q.worker
+           q.worker,
+           q.streams::pg_catalog.regclass[] AS streams
       FROM pipelinedb.query q
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) q.view
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace;
 COMMENT ON VIEW pipelinedb.views IS 'continuous views and their state';
 COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate), failed, or lost (detached, since the spool was full)';
+COMMENT ON COLUMN pipelinedb.views.stream IS 'the stream that it reads; of several the first';
+COMMENT ON COLUMN pipelinedb.views.streams IS 'all streams that it reads';
 COMMENT ON COLUMN pipelinedb.views.worker IS 'number of the fold worker that has it (pipelinedb.num_workers)';
 COMMENT ON COLUMN pipelinedb.views.query IS 'what the fold worker computes';
 COMMENT ON COLUMN pipelinedb.views.message IS 'the error that stopped it; only for its owner and pg_monitor';
@@ -56,7 +59,7 @@ CREATE VIEW pipelinedb.streams AS
            ARRAY(SELECT r.relname::pg_catalog.text
                    FROM pipelinedb.query q
                    JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) q.view
-                  WHERE q.stream OPERATOR(pg_catalog.=) c.oid
+                  WHERE c.oid OPERATOR(pg_catalog.=) ANY (q.streams)
                   ORDER BY r.relname) AS queries
       FROM pg_catalog.pg_foreign_table f
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) f.ftrelid

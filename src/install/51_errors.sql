@@ -7,13 +7,15 @@ CREATE VIEW pipelinedb.errors WITH (security_barrier) AS
            e.sqlstate,
            e.message,
            e.detail,
-           e."row"
+           e."row",
+           e.stream::pg_catalog.regclass AS stream
       FROM pipelinedb.rejected e
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) e.view
      WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
         OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW pipelinedb.errors IS 'rows that a continuous view could not fold, the latest pipelinedb.max_errors of each; only for its owner and pg_monitor';
 COMMENT ON COLUMN pipelinedb.errors.id IS 'ascending in the order of rejection';
+COMMENT ON COLUMN pipelinedb.errors.stream IS 'the stream that the row was written to';
 COMMENT ON COLUMN pipelinedb.errors."row" IS 'the columns that the owner of the view may read; above 64 kB long values are cut';
 GRANT SELECT ON pipelinedb.errors TO PUBLIC;
 

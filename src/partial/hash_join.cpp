@@ -159,7 +159,7 @@ bool join_block(Join *join, const LaneBuilder *lanes, agg::Selection rows)
 void join_chunks(Join *join)
 {
     const spool::Feed *const feed = spool::current_feed();
-    Relation const stream = table_open(feed->stream, AccessShareLock);
+    Relation const stream = table_open(spool::only_stream(*feed), AccessShareLock);
     LaneBuilder *const lanes = open_lanes(join->plan->stream, stream);
     bool wanted = true;
     for (int c = 0; c < feed->nchunks && wanted; c++) {

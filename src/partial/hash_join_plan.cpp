@@ -151,7 +151,7 @@ bool is_stream_scan(const PlannedStmt *statement, const Plan *plan)
     const auto *scan = reinterpret_cast<const ForeignScan *>(plan);
     return scan->scan.scanrelid > 0 && scan->fdw_scan_tlist == NIL &&
            rt_fetch(scan->scan.scanrelid, statement->rtable)->relid ==
-               spool::current_feed()->stream;
+               spool::only_stream(*spool::current_feed());
 }
 
 HashJoinPlan *allocate_plan(const PlannedStmt *statement, const Builder &builder,

@@ -176,7 +176,7 @@ void run_vector_plan(const VectorPlan *plan, const spool::Feed &feed, GroupRecei
     MemoryContext const context =
         AllocSetContextCreate(CurrentMemoryContext, "vectorised query", ALLOCSET_DEFAULT_SIZES);
     MemoryContext const old = MemoryContextSwitchTo(context);
-    Relation const stream = table_open(feed.stream, AccessShareLock);
+    Relation const stream = table_open(spool::only_stream(feed), AccessShareLock);
     VectorRun *const run = open_run(plan->alone, stream);
     for (int c = 0; c < feed.nchunks + feed.npartials; c++) {
         if (is_too_large(run)) {

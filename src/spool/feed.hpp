@@ -16,11 +16,21 @@ namespace pipeline::spool {
 struct FeedTrace {
     uint64 last = 0;    ///< number of that row
     uint64 count = 0;   ///< how many rows were handed out
-    bool ended = false; ///< the query knows that there are no more
+    bool ended = false; ///< the scan at hand knows that there are no more
+};
+
+/// The chunks of one stream lie side by side, so that a scan knows where to look, and rows are
+/// handed out in the order of their numbers (UNION ALL runs one branch after the other).
+struct StreamChunks {
+    Oid stream;
+    int begin;
+    int end;
+    uint64 first; ///< number of the first row
 };
 
 struct Feed {
-    Oid stream = InvalidOid;
+    int nstreams = 0;
+    const StreamChunks *streams = nullptr;
     int nchunks = 0;
     const Chunk **chunks = nullptr;
     double rows = 0; ///< how many rows they hold: the planner's estimate, too
@@ -35,6 +45,21 @@ struct Feed {
     const uint64 *skip = nullptr; ///< one bit per row: those that are left out
     FeedTrace *trace = nullptr;
 };
+
+/// nullptr: no rows of this stream are fed, and nobody may scan it.
+inline const StreamChunks *find_stream(const Feed *feed, Oid stream)
+{
+    for (int i = 0; feed != nullptr && i < feed->nstreams; i++)
+        if (feed->streams[i].stream == stream)
+            return &feed->streams[i];
+    return nullptr;
+}
+
+/// InvalidOid if there are several.
+inline Oid only_stream(const Feed &feed)
+{
+    return feed.nstreams == 1 ? feed.streams[0].stream : InvalidOid;
+}
 
 /// True unless only a part of the rows is meant, or somebody follows the scan.
 inline bool is_whole(const Feed &feed)

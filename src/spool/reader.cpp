@@ -17,7 +17,7 @@ extern "C" {
 namespace pipeline::spool {
 namespace {
 
-enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kNumColumns };
+enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kOrigin, kNumColumns };
 
 struct Mark {
     uint64 next_xid;
@@ -166,6 +166,7 @@ static void read_columns(HeapTuple tuple, TupleDesc descriptor, StoredChunk *chu
     chunk->seq = DatumGetInt64(values[kSeq]);
     chunk->stream = DatumGetObjectId(values[kStream]);
     chunk->nrows = DatumGetInt32(values[kRows]);
+    chunk->origin = nulls[kOrigin] ? InvalidOid : DatumGetObjectId(values[kOrigin]);
     chunk->batch = nulls[kWide] ? values[kBatch] : values[kWide];
 }
 

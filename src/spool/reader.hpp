@@ -23,7 +23,8 @@ struct Position {
 struct StoredChunk {
     uint64 xid;
     int64 seq;
-    Oid stream;
+    Oid stream;  ///< or whose rows they are for (spool/writer.hpp)
+    Oid origin;  ///< then the stream, or InvalidOid
     int32 nrows; ///< negative: groups stand for so many rows (spool/writer.hpp)
     Position position;
     Datum batch; ///< the bytea, in the page or toasted: valid during the visit only

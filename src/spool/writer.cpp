@@ -14,9 +14,12 @@ namespace pipeline::spool {
 namespace {
 
 /// Columns of spool_<id>, in order.
-enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kNumColumns };
+enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kOrigin, kNumColumns };
 
 constinit int64 chunk_counter = 0;
+
+/// With its padding; where it is NULL, it takes nothing.
+constexpr std::size_t kOriginSize = 2 * sizeof(Oid);
 
 } // namespace
 
@@ -77,14 +80,15 @@ void *chunk_buffer(StatementWriter *writer, std::size_t size)
     return block + MAXIMUM_ALIGNOF;
 }
 
-void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size)
+void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size,
+                 Oid origin)
 {
     check_room(size, writer->relation == nullptr);
     if (writer->relation == nullptr)
         open_generation(writer);
     void *const datum = static_cast<char *>(chunk) - VARHDRSZ;
     SET_VARSIZE(datum, size + VARHDRSZ);
-    bool const is_wide = size > kMaxPageChunk;
+    bool const is_wide = size > kMaxPageChunk - (OidIsValid(origin) ? kOriginSize : 0);
 
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
@@ -94,6 +98,8 @@ void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, 
     values[kRows] = Int32GetDatum(nrows);
     values[is_wide ? kWide : kBatch] = PointerGetDatum(datum);
     nulls[is_wide ? kBatch : kWide] = true;
+    values[kOrigin] = ObjectIdGetDatum(origin);
+    nulls[kOrigin] = !OidIsValid(origin);
 
     MemoryContext const old =
         MemoryContextSwitchTo(writer->scratch != nullptr ? writer->scratch : writer->context);

@@ -36,8 +36,10 @@ void *chunk_buffer(StatementWriter *writer, std::size_t size);
 /// Inserts the chunk that was encoded into chunk_buffer(). `source` is what it holds rows of: the
 /// stream, or a definition whose groups were aggregated: then `nrows` is negative, and tells how
 /// many rows they stand for, some of them in other chunks of the statement. Larger ones than
-/// kMaxPageChunk go to the column "wide" (TOAST).
-void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size);
+/// kMaxPageChunk go to the column "wide" (TOAST). Rows that are for one view alone have this view
+/// as their source, and `origin` is the stream that they are rows of (default: the view's first).
+void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size,
+                 Oid origin = InvalidOid);
 
 /// Releases what the statement holds; locks stay to the end of the transaction.
 void end_statement(StatementWriter *writer);

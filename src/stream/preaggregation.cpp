@@ -66,7 +66,7 @@ List *views_of(Oid stream)
 {
     List *views = NIL;
     for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries()))
-        if (query->stream == stream && !query->lost)
+        if (query->reads_stream(stream) && !query->lost)
             views = lappend(views, query);
     return views;
 }
@@ -135,8 +135,10 @@ ViewRun make_run(Relation stream, const Candidate *candidates, int count, bool *
 /// The stream's scan is planned only where there is something to scan.
 void make_runs(Preaggregation *preaggregation, Relation stream, const List *views, bool *served)
 {
+    spool::StreamChunks const nothing{RelationGetRelid(stream), 0, 0, 0};
     spool::Feed feed;
-    feed.stream = RelationGetRelid(stream);
+    feed.nstreams = 1;
+    feed.streams = &nothing;
     const spool::Feed *const former = spool::set_feed(&feed);
     auto const count = static_cast<Size>(list_length(views));
     auto *const candidates = static_cast<Candidate *>(palloc0(sizeof(Candidate) * count));

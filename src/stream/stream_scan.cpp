@@ -30,6 +30,7 @@ struct ScanState {
     uint32 row;    ///< next row of that chunk
     uint64 number; ///< and its number in the feed
     bool mapped;   ///< `column` is right for the chunk at hand
+    const spool::StreamChunks *chunks; ///< of the feed, those of this stream
 };
 
 const char *verb_of(CmdType command)
@@ -118,10 +119,12 @@ extern "C" void pipeline_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
         return;
     }
     const spool::Feed *const feed = spool::current_feed();
-    if (feed == nullptr || feed->stream != relid) {
+    if (spool::find_stream(feed, relid) == nullptr) {
         bool const is_target = bms_is_member(static_cast<int>(rel->relid), root->all_result_relids);
         refuse(relid, is_target ? root->parse->commandType : CMD_SELECT);
     }
+    // Of several streams each is taken for the only one that has rows: the plan is kept for all
+    // feeds of this size.
     rel->tuples = feed->rows;
     rel->rows = clamp_row_est(
         feed->rows * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, nullptr));
@@ -171,9 +174,10 @@ void list_wanted(ScanState *state, const List *attnums, TupleDesc descriptor)
 
 void go_to_start(ScanState *state, const spool::Feed *feed)
 {
-    state->chunk = feed->first_chunk;
-    state->row = feed->first_row;
-    state->number = feed->first;
+    bool const is_before = feed->first_chunk < state->chunks->begin;
+    state->chunk = is_before ? state->chunks->begin : feed->first_chunk;
+    state->row = is_before ? 0 : feed->first_row;
+    state->number = is_before ? state->chunks->first : feed->first;
     state->mapped = false;
 }
 
@@ -181,13 +185,14 @@ void go_to_start(ScanState *state, const spool::Feed *feed)
 bool find_row(ScanState *state, const spool::Feed *feed)
 {
     for (;; state->row++, state->number++) {
-        while (state->chunk < feed->nchunks && state->row >= feed->chunks[state->chunk]->nrows()) {
+        while (state->chunk < state->chunks->end &&
+               state->row >= feed->chunks[state->chunk]->nrows()) {
             state->chunk++;
             state->row = 0;
             state->mapped = false;
             CHECK_FOR_INTERRUPTS();
         }
-        if (state->chunk >= feed->nchunks || state->number >= feed->end)
+        if (state->chunk >= state->chunks->end || state->number >= feed->end)
             return false;
         if (likely(!spool::is_skipped(feed->skip, state->number)))
             return true;
@@ -199,7 +204,7 @@ void note_row(const ScanState *state, spool::FeedTrace *trace, bool found)
 {
     if (likely(trace == nullptr))
         return;
-    trace->ended |= !found;
+    trace->ended = !found;
     trace->count += found ? 1 : 0;
     if (found)
         trace->last = state->number;
@@ -214,9 +219,11 @@ extern "C" void pipeline_begin_scan(ForeignScanState *node, int eflags)
     if (plan->fdw_private != NIL && IsA(plan->fdw_private, OidList))
         refuse_parent(linitial_oid(plan->fdw_private), RelationGetRelid(stream), CMD_SELECT);
     const spool::Feed *const feed = spool::current_feed();
-    if (feed == nullptr || feed->stream != RelationGetRelid(stream))
+    const spool::StreamChunks *const chunks = spool::find_stream(feed, RelationGetRelid(stream));
+    if (chunks == nullptr)
         refuse(RelationGetRelid(stream), CMD_SELECT);
     auto *state = static_cast<ScanState *>(palloc0(sizeof(ScanState)));
+    state->chunks = chunks;
     list_wanted(state, plan->fdw_private, RelationGetDescr(stream));
     go_to_start(state, feed);
     node->fdw_state = state;

@@ -16,10 +16,13 @@ extern "C" {
 #include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 }
+
+#include <algorithm>
 
 namespace pipeline::view {
 namespace {
@@ -33,7 +36,7 @@ enum Column : AttrNumber {
     kView = 1,
     kDefinition,
     kMatrel,
-    kStream,
+    kStreams,
     kCreatedXid,
     kCreatedSeq,
     kWorker,
@@ -83,6 +86,25 @@ Oid catalog_schema()
     return schema;
 }
 
+void read_streams(ContinuousQuery *query, Datum stored)
+{
+    ArrayType *const array = DatumGetArrayTypeP(stored);
+    int const count = ARR_NDIM(array) == 1 ? ARR_DIMS(array)[0] : 0;
+    if (count < 1 || count > kMaxStreams || ARR_ELEMTYPE(array) != OIDOID || ARR_HASNULL(array))
+        elog(ERROR, "pipelinedb.query.streams is no list of streams");
+    query->nstreams = count;
+    std::copy_n(reinterpret_cast<const Oid *>(ARR_DATA_PTR(array)), count, query->streams);
+}
+
+Datum stored_streams(const ContinuousQuery &query)
+{
+    Datum items[kMaxStreams];
+    for (int i = 0; i < query.nstreams; i++)
+        items[i] = ObjectIdGetDatum(query.streams[i]);
+    return PointerGetDatum(
+        construct_array(items, query.nstreams, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
 {
     Datum values[kNumColumns];
@@ -92,7 +114,7 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
     query->view = DatumGetObjectId(values[kView - 1]);
     query->definition = DatumGetObjectId(values[kDefinition - 1]);
     query->matrel = DatumGetObjectId(values[kMatrel - 1]);
-    query->stream = DatumGetObjectId(values[kStream - 1]);
+    read_streams(query, values[kStreams - 1]);
     query->created_xid = FullTransactionIdFromU64(DatumGetUInt64(values[kCreatedXid - 1]));
     query->created_seq = DatumGetInt64(values[kCreatedSeq - 1]);
     query->worker = DatumGetInt32(values[kWorker - 1]);
@@ -233,7 +255,7 @@ void insert_query(const ContinuousQuery &query)
         values[kView - 1] = ObjectIdGetDatum(query.view);
         values[kDefinition - 1] = ObjectIdGetDatum(query.definition);
         values[kMatrel - 1] = ObjectIdGetDatum(query.matrel);
-        values[kStream - 1] = ObjectIdGetDatum(query.stream);
+        values[kStreams - 1] = stored_streams(query);
         values[kCreatedXid - 1] = UInt64GetDatum(U64FromFullTransactionId(query.created_xid));
         values[kCreatedSeq - 1] = Int64GetDatum(query.created_seq);
         values[kWorker - 1] = Int32GetDatum(query.worker);
@@ -372,28 +394,11 @@ void mark_found(Oid view, int64 created_seq)
 
 uint32 workers_of_source(Oid source)
 {
-    Oid const catalog = catalog_relation("query");
-    if (!OidIsValid(catalog))
-        return 0;
-    return pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
-        uint32 workers = 0;
-        ScanKeyData key;
-        ScanKeyInit(&key, kStream, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(source));
-        bool const all = source == InvalidOid;
-        auto const add = [&](HeapTuple tuple) {
-            bool isnull;
-            workers |=
-                1u << DatumGetInt32(heap_getattr(tuple, kWorker, RelationGetDescr(rel), &isnull));
-        };
-        SysScanDesc scan = systable_beginscan(rel, catalog_relation("query_stream_idx"), !all,
-                                              nullptr, all ? 0 : 1, all ? nullptr : &key);
-        while (HeapTuple const tuple = systable_getnext(scan))
-            add(tuple);
-        systable_endscan(scan);
-        if (workers == 0 && !all)
-            with_row(rel, "query_pkey", kView, source, add);
-        return workers;
-    });
+    uint32 workers = 0;
+    for (auto *query : pg::each<ContinuousQuery>(list_queries()))
+        if (source == InvalidOid || query->reads(source))
+            workers |= 1u << query->worker;
+    return workers;
 }
 
 bool set_worker(Oid view, int worker)

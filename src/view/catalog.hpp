@@ -15,12 +15,16 @@ namespace pipeline::view {
 
 enum class QueryKind : char { kView = 'v', kTransform = 't' };
 
+/// More streams in one query are refused: a row of pipelinedb.query stays small.
+inline constexpr int kMaxStreams = 64;
+
 /// A row of pipelinedb.query.
 struct ContinuousQuery {
     Oid view;
     Oid definition;
     Oid matrel;
-    Oid stream;
+    int nstreams;
+    Oid streams[kMaxStreams]; ///< in the order of the query's text
     FullTransactionId created_xid;
     int64 created_seq;
     int worker; ///< number of the fold worker that has it
@@ -35,7 +39,15 @@ struct ContinuousQuery {
     /// definition whose groups a writer has aggregated.
     bool reads(Oid source) const
     {
-        return stream == source || view == source || definition == source;
+        return reads_stream(source) || view == source || definition == source;
+    }
+
+    bool reads_stream(Oid stream) const
+    {
+        for (int i = 0; i < nstreams; i++)
+            if (streams[i] == stream)
+                return true;
+        return false;
     }
 };
 

@@ -33,6 +33,8 @@ extern "C" {
 #include "storage/lmgr.h"
 }
 
+#include <algorithm>
+
 namespace pipeline::view {
 namespace {
 
@@ -121,7 +123,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     Window const window = take_window(query, options);
     normalise_grouping(query);
     add_step(query, window);
-    Oid const stream = check_query(query);
+    List *const streams = check_query(query);
     check_expansion(query);
     apply_aliases(query, statement->aliases);
     Decomposition const parts = decompose(query, window);
@@ -150,7 +152,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
                                make_option(kDefinitionOption, get_rel_name(definition))),
                     window_options(parts));
     store_options(view, list_concat(own, stored_options(view)));
-    register_view(view, definition, matrel, stream);
+    register_view(view, definition, matrel, streams);
     if (parts.window != nullptr)
         set_expiry(view, parts.time_column, *parts.window);
 }
@@ -218,18 +220,23 @@ Oid created_view(const ViewStmt *statement, Oid schema)
     return view;
 }
 
-void start_counting(Oid view, Oid stream)
+void start_counting(const ContinuousQuery &query)
 {
+    // In the order of OIDs, as everybody else who takes several.
+    Oid streams[kMaxStreams];
+    std::copy_n(query.streams, query.nstreams, streams);
+    std::sort(streams, streams + query.nstreams);
     // Writers that aggregate have no groups for a view that they did not know.
-    spool::lock_views_of(stream);
+    for (int i = 0; i < query.nstreams; i++)
+        spool::lock_views_of(streams[i]);
     // The fold worker takes this exclusively before it empties a spool generation, so chunks
     // that a view still uncommitted needs are kept.
     LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false), kCreationLock,
                        ShareLock);
-    spool::insert_start_progress(view);
+    spool::insert_start_progress(query.view);
 }
 
-void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
+void register_view(Oid view, Oid definition, Oid matrel, const List *streams)
 {
     ObjectAddress dependent, referenced;
     ObjectAddressSet(dependent, RelationRelationId, view);
@@ -237,12 +244,13 @@ void register_view(Oid view, Oid definition, Oid matrel, Oid stream)
     recordDependencyOn(&dependent, &referenced, DEPENDENCY_NORMAL);
 
     FullTransactionId const own = GetTopFullTransactionId();
-    start_counting(view, stream);
     ContinuousQuery query{};
     query.view = view;
     query.definition = definition;
     query.matrel = matrel;
-    query.stream = stream;
+    for (Oid const stream : pg::each_oid(streams))
+        query.streams[query.nstreams++] = stream;
+    start_counting(query);
     query.created_xid = own;
     query.created_seq = spool::last_chunk_seq();
     query.worker = least_loaded_worker();

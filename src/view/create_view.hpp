@@ -8,6 +8,7 @@
 #include "pg/postgres.hpp"
 
 #include "pg/utility_hook.hpp"
+#include "view/catalog.hpp"
 
 namespace pipeline::view {
 
@@ -28,12 +29,12 @@ Oid created_view(const ViewStmt *statement, Oid schema);
 Oid creation_schema(const ViewStmt *statement);
 
 /// The view counts from here on: its start progress, and the lock that keeps what it needs.
-void start_counting(Oid view, Oid stream);
+void start_counting(const ContinuousQuery &query);
 
 /// A copy of the query that a view or a definition stores.
 Query *stored_query(Oid view);
 
 /// Registers a view whose relations exist: catalog row, start progress, dependency.
-void register_view(Oid view, Oid definition, Oid matrel, Oid stream);
+void register_view(Oid view, Oid definition, Oid matrel, const List *streams);
 
 } // namespace pipeline::view

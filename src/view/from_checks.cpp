@@ -104,32 +104,32 @@ void check_stream_subquery(const Query *query)
                "Do that in the outermost query, or in the query that reads the view.");
 }
 
-Oid stream_of_item(Query *query, Node *item);
+List *streams_of_item(Query *query, Node *item);
 
-Oid stream_of_list(Query *query, List *items)
+List *streams_of_list(Query *query, List *items)
 {
-    Oid found = InvalidOid;
+    List *found = NIL;
     for (auto *item : pg::each<Node>(items)) {
-        Oid const stream = stream_of_item(query, item);
-        if (OidIsValid(found) && OidIsValid(stream))
+        List *const streams = streams_of_item(query, item);
+        if (found != NIL && streams != NIL)
             refuse("joins of two streams", kOneView);
-        if (OidIsValid(stream))
-            found = stream;
+        if (streams != NIL)
+            found = streams;
     }
     return found;
 }
 
-Oid stream_of_entry(RangeTblEntry *entry)
+List *streams_of_entry(RangeTblEntry *entry)
 {
     if (entry->rtekind == RTE_SUBQUERY && names_a_stream(entry->subquery)) {
         check_stream_subquery(entry->subquery);
-        return stream_of_list(entry->subquery, entry->subquery->jointree->fromlist);
+        return streams_of(entry->subquery);
     }
     if (entry->rtekind != RTE_RELATION || !is_stream(entry->relid))
-        return InvalidOid;
+        return NIL;
     if (entry->tablesample != nullptr)
         refuse("TABLESAMPLE", "Use a condition such as random() < 0.1 in WHERE.");
-    return entry->relid;
+    return list_make1_oid(entry->relid);
 }
 
 /// A row of the other side that finds no row in this batch may find one in the next.
@@ -142,22 +142,22 @@ void check_join_side(const JoinExpr *join, bool stream_is_left)
         refuse("a stream on the nullable side of an outer join", kOuterSide);
 }
 
-Oid stream_of_item(Query *query, Node *item)
+List *streams_of_item(Query *query, Node *item)
 {
     check_stack_depth();
     if (IsA(item, RangeTblRef))
-        return stream_of_entry(
+        return streams_of_entry(
             rt_fetch(reinterpret_cast<RangeTblRef *>(item)->rtindex, query->rtable));
     if (!IsA(item, JoinExpr))
         elog(ERROR, "unrecognized FROM item %d", static_cast<int>(nodeTag(item)));
     auto *join = reinterpret_cast<JoinExpr *>(item);
-    Oid const left = stream_of_item(query, join->larg);
-    Oid const right = stream_of_item(query, join->rarg);
-    if (OidIsValid(left) && OidIsValid(right))
+    List *const left = streams_of_item(query, join->larg);
+    List *const right = streams_of_item(query, join->rarg);
+    if (left != NIL && right != NIL)
         refuse("joins of two streams", kOneView);
-    if (OidIsValid(left) || OidIsValid(right))
-        check_join_side(join, OidIsValid(left));
-    return OidIsValid(left) ? left : right;
+    if (left != NIL || right != NIL)
+        check_join_side(join, left != NIL);
+    return left != NIL ? left : right;
 }
 
 bool has_stream_child(Oid relid)
@@ -206,7 +206,7 @@ bool names_a_stream(Query *query)
     return pipeline_names_a_stream_walker(reinterpret_cast<Node *>(query), nullptr);
 }
 
-Oid check_from(Query *query)
+List *check_from(Query *query)
 {
     // DefineView would make a temporary view of it (view.c).
     if (isQueryUsingTempRelation(query))
@@ -214,15 +214,15 @@ Oid check_from(Query *query)
                         errmsg("continuous views cannot use temporary objects"),
                         errhint("The query runs in another session; use permanent objects.")));
     pipeline_check_levels_walker(reinterpret_cast<Node *>(query), nullptr);
-    Oid const stream = stream_of(query);
-    if (!OidIsValid(stream))
+    List *const streams = streams_of(query);
+    if (streams == NIL)
         refuse("queries without a stream in FROM", "Name one stream in FROM.");
-    return stream;
+    return streams;
 }
 
-Oid stream_of(Query *query)
+List *streams_of(Query *query)
 {
-    return stream_of_list(query, query->jointree->fromlist);
+    return streams_of_list(query, query->jointree->fromlist);
 }
 
 void check_expansion(Query *query)

@@ -16,11 +16,11 @@ namespace pipeline::view {
 /// True if a stream is named anywhere in the query, on any level.
 bool names_a_stream(Query *query);
 
-/// Refuses a FROM clause or a subquery that cannot be folded; returns the query's stream.
-Oid check_from(Query *query);
+/// Refuses a FROM clause or a subquery that cannot be folded; returns the query's streams.
+List *check_from(Query *query);
 
-/// The stream of a query that check_from() has accepted.
-Oid stream_of(Query *query);
+/// The streams of a query that check_from() has accepted, each once, as a List of OIDs.
+List *streams_of(Query *query);
 
 /// Rewrites a copy of the query as the fold will do, and raises the server's error unless the
 /// current user may read all that it reads, views taken apart. Refuses a view that reads a

@@ -51,7 +51,7 @@ bool restart_lost(Oid view)
     query = find_query(view);
     if (query == nullptr || !query->lost)
         return false;
-    start_counting(view, query->stream);
+    start_counting(*query);
     mark_found(view, spool::last_chunk_seq());
     return true;
 }

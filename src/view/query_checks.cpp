@@ -116,15 +116,15 @@ RangeTblEntry *single_from_entry(Query *query)
     return static_cast<RangeTblEntry *>(list_nth(query->rtable, index - 1));
 }
 
-Oid check_query(Query *query)
+List *check_query(Query *query)
 {
     check_clauses(query);
-    Oid const stream = check_from(query);
+    List *const streams = check_from(query);
     Index depth = 0;
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->targetList), &depth);
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->jointree), &depth);
     check_keys(query);
-    return stream;
+    return streams;
 }
 
 void check_no_temporary_objects(Oid view)

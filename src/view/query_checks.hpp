@@ -16,9 +16,9 @@ namespace pipeline::view {
 /// Raises ERRCODE_FEATURE_NOT_SUPPORTED: continuous views do not support `what`.
 [[noreturn]] void refuse(const char *what, const char *hint);
 
-/// Refuses what cannot be a continuous query; returns its stream. The query comes from parse
-/// analysis and is not changed.
-Oid check_query(Query *query);
+/// Refuses what cannot be a continuous query; returns its streams, a List of OIDs. The query comes
+/// from parse analysis and is not changed.
+List *check_query(Query *query);
 
 /// Raises an error if the stored query of `view` depends on a temporary object of any kind.
 void check_no_temporary_objects(Oid view);

@@ -25,7 +25,8 @@ enum Column : AttrNumber {
     kDetail,
     kRow,
     kChunk,
-    kNumColumns = kChunk
+    kStream,
+    kNumColumns = kStream
 };
 
 /// Columns of pipelinedb.rejection.
@@ -95,6 +96,7 @@ void insert_rejected(const RejectedRow &row)
         values[kRow - 1] = row.row;
         nulls[kRow - 1] = row.row_is_null;
         values[kChunk - 1] = PointerGetDatum(row.chunk);
+        values[kStream - 1] = ObjectIdGetDatum(row.stream);
         CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
     });
 }
@@ -144,6 +146,7 @@ int64 delete_rejected(Oid view, ChunkTaker take, void *arg)
         each_rejected(rel, view, [&](HeapTuple tuple) {
             bool isnull;
             Datum const chunk = heap_getattr(tuple, kChunk, RelationGetDescr(rel), &isnull);
+            Datum const stream = heap_getattr(tuple, kStream, RelationGetDescr(rel), &isnull);
             pg::in_context(scratch, [&] {
                 // Detoasted first: the deletion takes the toasted value along.
                 bytea *const bytes = take != nullptr ? DatumGetByteaP(chunk) : nullptr;
@@ -151,7 +154,7 @@ int64 delete_rejected(Oid view, ChunkTaker take, void *arg)
                     return;
                 count++;
                 if (take != nullptr)
-                    take(bytes, arg);
+                    take(bytes, DatumGetObjectId(stream), arg);
             });
             MemoryContextReset(scratch);
         });

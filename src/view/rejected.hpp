@@ -17,6 +17,7 @@ struct RejectedRow {
     Datum row;          ///< jsonb
     bool row_is_null;
     bytea *chunk;
+    Oid stream;
 };
 
 /// Messages are kept to this length.
@@ -37,9 +38,9 @@ void count_rejected(Oid view, int64 rows);
 /// deleting stays for the next time.
 void trim_rejected(Oid view, int max);
 
-/// Deletes the rows of a view, waiting for others that do; `fn` gets the chunk of each.
-/// Returns how many.
-using ChunkTaker = void (*)(bytea *chunk, void *arg);
+/// Deletes the rows of a view, waiting for others that do; `take` gets the chunk of each and its
+/// stream. Returns how many.
+using ChunkTaker = void (*)(bytea *chunk, Oid stream, void *arg);
 int64 delete_rejected(Oid view, ChunkTaker take, void *arg);
 
 /// DROP VIEW.

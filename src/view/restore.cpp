@@ -192,7 +192,7 @@ void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
                                              make_option(kDefinitionOption, definition_name)),
                                   window_options(options.own));
     store_options(view, list_concat(own, stored_options(view)));
-    register_view(view, definition, matrel, stream_of(query));
+    register_view(view, definition, matrel, streams_of(query));
     restore_window(view, matrel, options.own);
 }
 

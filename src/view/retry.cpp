@@ -31,13 +31,13 @@ Oid lock_own_view(text *name)
     return view;
 }
 
-void put_back(bytea *chunk, void *arg)
+void put_back(bytea *chunk, Oid stream, void *arg)
 {
     auto *const writer = static_cast<spool::StatementWriter *>(arg);
     Size const size = VARSIZE_ANY_EXHDR(chunk);
     void *const buffer = spool::chunk_buffer(writer, size);
     memcpy(buffer, VARDATA_ANY(chunk), size);
-    spool::write_chunk(writer, writer->stream, 1, buffer, size);
+    spool::write_chunk(writer, writer->stream, 1, buffer, size, stream);
     pg::stop_point("reject_put_back");
 }
 
