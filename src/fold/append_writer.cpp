@@ -1,5 +1,6 @@
 #include "fold/append_writer.hpp"
 
+#include "fold/emission.hpp"
 #include "fold/matrel_target.hpp"
 #include "pg/scope.hpp"
 #include "view/matrel.hpp"
@@ -19,6 +20,7 @@ constexpr Size kMaxBytes = 65535;
 
 struct AppendWriter {
     MatrelTarget target;
+    Emission *emission; ///< nullptr: nobody reads the changes
     BulkInsertState bulk;
     MemoryContext scratch; ///< reset after each batch
     MemoryContext context; ///< of the slots
@@ -65,7 +67,7 @@ void write_batch(AppendWriter *writer)
 
 } // namespace
 
-AppendWriter *open_append(Relation matrel, bool write)
+AppendWriter *open_append(Relation matrel, Emission *emission, bool write)
 {
     if (!view::has_guard(matrel))
         return nullptr;
@@ -73,6 +75,9 @@ AppendWriter *open_append(Relation matrel, bool write)
     writer->context = CurrentMemoryContext;
     writer->write = write;
     writer->target = open_target(matrel);
+    writer->emission = write ? emission : nullptr;
+    if (writer->emission != nullptr)
+        open_changes(writer->emission, matrel);
     writer->bulk = GetBulkInsertState();
     writer->scratch =
         AllocSetContextCreate(CurrentMemoryContext, "fold append", ALLOCSET_DEFAULT_SIZES);
@@ -87,6 +92,8 @@ void append_row(TupleTableSlot *row, void *arg)
     slot->tts_tableOid = RelationGetRelid(writer->target.matrel);
     check_row(writer->target, slot);
     ResetPerTupleExprContext(writer->target.estate);
+    if (writer->emission != nullptr)
+        emit_change(writer->emission, nullptr, slot, slot);
     writer->nrows++;
     writer->bytes += ExecFetchSlotHeapTuple(slot, true, nullptr)->t_len;
     if (writer->nrows == kMaxRows || writer->bytes > kMaxBytes)
@@ -100,6 +107,8 @@ void close_append(AppendWriter *writer)
     for (int i = 0; i < writer->nslots; i++)
         ExecDropSingleTupleTableSlot(writer->rows[i]);
     close_target(writer->target);
+    if (writer->emission != nullptr)
+        close_changes(writer->emission);
     MemoryContextDelete(writer->scratch);
 }
 

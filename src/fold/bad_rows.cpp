@@ -118,8 +118,7 @@ void run(Search *search, Mode mode)
     // What the parts before have written is to be seen.
     PushCopiedSnapshot(GetActiveSnapshot());
     UpdateActiveSnapshotCommandId();
-    MatrelWriter const writer =
-        open_matrel(search->matrel, search->view->machine, mode == Mode::kWrite);
+    MatrelWriter const writer = open_matrel(search->matrel, search->view, mode == Mode::kWrite);
     search->running = true;
     fold_into(writer);
     close_matrel(writer);
@@ -144,6 +143,8 @@ bool attempt(Search *search, uint64 begin, uint64 end, Mode mode, pg::Failure *f
     MemoryContextReset(search->scratch);
     spool::Feed const part = part_of(search, begin, end, mode);
     search->trace = {};
+    Emission *const emission = mode == Mode::kWrite ? search->view->emission : nullptr;
+    EmissionMark const mark = emission != nullptr ? mark_emission(emission) : EmissionMark{};
     const spool::Feed *const former = spool::set_feed(&part);
     auto fold = [&] { run(search, mode); };
     *failure = pg::in_context(search->scratch, [&] {
@@ -154,6 +155,8 @@ bool attempt(Search *search, uint64 begin, uint64 end, Mode mode, pg::Failure *f
         search->parts++;
     if (!failure->failed)
         return true;
+    if (emission != nullptr)
+        roll_back_emission(emission, mark);
     if (mode != Mode::kCompute)
         renew_combining(search->view);
     if (failure->sqlstate == ERRCODE_QUERY_CANCELED && search->smaller)

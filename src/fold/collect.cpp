@@ -3,6 +3,7 @@
 #include "fold/survey.hpp"
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
+#include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "spool/xid_sets.hpp"
 
@@ -19,7 +20,10 @@ Size budget(const Collection *collection)
     return piece > 0 ? std::min(piece, batch) : batch;
 }
 
-void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint32 consumers)
+/// Later than any transaction: rows that a tick emits count for every query that it folds.
+constexpr uint64 kThisTick = UINT64_MAX;
+
+TickChunk *new_chunk(Collection *collection)
 {
     if (collection->nchunks == collection->capacity) {
         collection->capacity = std::max(64, collection->capacity * 2);
@@ -28,12 +32,16 @@ void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint
             collection->chunks == nullptr ? palloc(bytes)
                                           : repalloc_huge(collection->chunks, bytes));
     }
+    return &collection->chunks[collection->nchunks++];
+}
+
+void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint32 consumers)
+{
     void *bytes;
     Size size;
     spool::copy_chunk_bytes(stored, &bytes, &size);
-    collection->chunks[collection->nchunks++] = {stored.xid,    stored.seq, stored.stream,
-                                                 stored.origin, consumers,  stored.nrows,
-                                                 bytes,         size,       nullptr};
+    *new_chunk(collection) = {stored.xid,   stored.seq, stored.stream, stored.origin, consumers,
+                              stored.nrows, bytes,      size,          nullptr};
     collection->weight += weight_of(stored);
 }
 
@@ -213,6 +221,14 @@ void collect_surveyed(Collection *collection, Snapshot snapshot)
 }
 
 } // namespace
+
+void append_emitted(Collection *collection, Oid output, uint32 consumers, const EmittedChunk &chunk)
+{
+    pg::in_context(collection->context, [&] {
+        *new_chunk(collection) = {kThisTick,   0,           output,     InvalidOid, consumers,
+                                  chunk.nrows, chunk.bytes, chunk.size, nullptr};
+    });
+}
 
 /// Rows of constant columns take no bytes in a chunk but as much time as others.
 Size weight_of(const spool::StoredChunk &stored)

@@ -7,6 +7,7 @@
 // if that is larger.
 #pragma once
 
+#include "fold/emission.hpp"
 #include "fold/fold_state.hpp"
 
 #include "spool/chunk.hpp"
@@ -46,6 +47,10 @@ struct Collection {
     Size weight;           ///< sum of weight_of() the chunks
     bool left_behind;      ///< there is more to fold for the first consumer
 };
+
+/// Adds rows that a view of the tick has emitted, for the consumers of the mask.
+void append_emitted(Collection *collection, Oid output, uint32 consumers,
+                    const EmittedChunk &chunk);
 
 /// What a chunk costs a tick, in bytes.
 Size weight_of(const spool::StoredChunk &stored);

@@ -108,10 +108,21 @@ void refresh_truncations(const List *truncations)
     }
 }
 
-void refresh_views(const List *queries)
+List *readers_of(Oid output, const List *queries)
+{
+    List *readers = NIL;
+    if (OidIsValid(output))
+        for (auto *query : pg::each<view::ContinuousQuery>(queries))
+            if (query->reads_stream(output))
+                readers = lappend_oid(readers, query->view);
+    return readers;
+}
+
+/// `own` are this worker's; readers may be anybody's.
+void refresh_views(const List *own_queries, const List *queries)
 {
     List *fresh = NIL;
-    for (auto *query : pg::each<view::ContinuousQuery>(queries)) {
+    for (auto *query : pg::each<view::ContinuousQuery>(own_queries)) {
         FoldedView *view = find_view(query->view);
         if (view != nullptr)
             the_state.views = list_delete_ptr(the_state.views, view);
@@ -119,6 +130,8 @@ void refresh_views(const List *queries)
             view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
         bool const mended = view->query.failed && !query->failed;
         view->query = *query;
+        list_free(view->readers);
+        view->readers = readers_of(query->output, queries);
         Consumer *const own = find_consumer(query->view);
         if (own != nullptr && mended)
             own->retry_at = 0;
@@ -128,6 +141,7 @@ void refresh_views(const List *queries)
     for (auto *gone : pg::each<FoldedView>(the_state.views)) {
         drop_machine(gone);
         drop_truncation(gone);
+        list_free(gone->readers);
         pfree(gone);
     }
     list_free(the_state.views);
@@ -231,7 +245,7 @@ bool refresh_state()
     const List *const rows = own_rows(stored, own);
     pg::in_context(the_state.context, [&] {
         refresh_consumers(rows);
-        refresh_views(own);
+        refresh_views(own, queries);
         refresh_truncations(truncations);
     });
     return true;

@@ -20,6 +20,7 @@
 namespace pipeline::fold {
 
 struct Consumer;
+struct Emission;
 
 /// What is needed to fold one view; built on first use, dropped when its plan is stale.
 struct ViewMachine {
@@ -37,6 +38,10 @@ struct ViewMachine {
 
 struct FoldedView {
     view::ContinuousQuery query;
+    List *readers;      ///< OIDs of the views that read its output, of this worker or not
+    Emission *emission; ///< what it has changed in this tick; nullptr: nothing, or nobody reads it
+    bool folded;        ///< its turn in this tick went well
+    List *handed;       ///< OIDs of the readers that got that for their turn in the same tick
     view::Truncation *truncation; ///< nullptr: it was never truncated
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr

@@ -30,6 +30,8 @@ constexpr Size kBytesAtOnce = 65535;
 struct GroupWriter {
     MatrelTarget target;
     ViewMachine *machine;
+    Emission *emission;    ///< nullptr: nobody reads the changes
+    TupleTableSlot *delta; ///< for it: what came to a group
     KeyImage keys;
     GroupBatch *batch;                  ///< nullptr: each group is written at once
     KeyLookup *lookup;                  ///< by the index
@@ -168,6 +170,11 @@ void change_stored(GroupWriter *writer, const GroupRow &group)
         check_row(writer->target, writer->changed);
         if (writer->write)
             update_stored(writer, group.hash);
+        if (writer->emission != nullptr) {
+            fill_new(writer, group, writer->delta);
+            emit_change(writer->emission, writer->stored, writer->changed, writer->delta);
+            ExecClearTuple(writer->delta);
+        }
         ExecClearTuple(writer->changed);
     });
     end_group(writer);
@@ -233,6 +240,8 @@ void insert_fresh(GroupWriter *writer, const OrderedRow *rows, int count)
             expect_place(rows[std::min(i + static_cast<int>(kAhead), count - 1)].row->hash);
             index_inserted(writer->target, writer->fresh[i]);
             note_place(writer, rows[i].row->hash, writer->fresh[i]->tts_tid);
+            if (writer->emission != nullptr)
+                emit_change(writer->emission, nullptr, writer->fresh[i], writer->fresh[i]);
             ResetPerTupleExprContext(writer->target.estate);
         }
     });
@@ -392,7 +401,7 @@ static Snapshot own_snapshot()
     return own;
 }
 
-GroupWriter *open_groups(Relation matrel, ViewMachine *machine, bool write)
+GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emission, bool write)
 {
     Snapshot const snapshot = own_snapshot();
     KeyLookup *const lookup = open_lookup(matrel, machine->nkeys, snapshot);
@@ -402,6 +411,7 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine, bool write)
     }
     auto *writer = static_cast<GroupWriter *>(palloc0(sizeof(GroupWriter)));
     writer->machine = machine;
+    writer->emission = write ? emission : nullptr;
     writer->write = write;
     writer->snapshot = snapshot;
     writer->lookup = lookup;
@@ -414,6 +424,10 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine, bool write)
         AllocSetContextCreate(CurrentMemoryContext, "fold group", ALLOCSET_DEFAULT_SIZES);
     writer->stored = table_slot_create(matrel, nullptr);
     writer->changed = MakeSingleTupleTableSlot(RelationGetDescr(matrel), &TTSOpsVirtual);
+    if (writer->emission != nullptr) {
+        writer->delta = MakeSingleTupleTableSlot(RelationGetDescr(matrel), &TTSOpsVirtual);
+        open_changes(writer->emission, matrel);
+    }
     writer->keys = describe_keys(matrel, machine->nkeys);
     if (writer->keys.exact)
         writer->batch = make_batch(&writer->keys);
@@ -447,6 +461,10 @@ void close_groups(GroupWriter *writer)
         write_batch(writer);
     ExecDropSingleTupleTableSlot(writer->stored);
     ExecDropSingleTupleTableSlot(writer->changed);
+    if (writer->emission != nullptr) {
+        ExecDropSingleTupleTableSlot(writer->delta);
+        close_changes(writer->emission);
+    }
     for (int i = 0; i < writer->nslots; i++)
         ExecDropSingleTupleTableSlot(writer->fresh[i]);
     table_index_fetch_end(writer->fetch);

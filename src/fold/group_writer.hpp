@@ -6,6 +6,7 @@
 // (ERRCODE_LOCK_NOT_AVAILABLE instead); rows are updated in place, HOT where the page has room.
 #pragma once
 
+#include "fold/emission.hpp"
 #include "fold/fold_state.hpp"
 
 namespace pipeline::fold {
@@ -13,8 +14,9 @@ namespace pipeline::fold {
 struct GroupWriter;
 
 /// `matrel` is locked. Returns nullptr if it has no key index yet (a restore is under way).
-/// Without `write` nothing is written, but whatever fails would fail with it.
-GroupWriter *open_groups(Relation matrel, ViewMachine *machine, bool write);
+/// Without `write` nothing is written, but whatever fails would fail with it. What changes goes to
+/// `emission`, if it is not nullptr.
+GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emission, bool write);
 
 /// partial::GroupReceiver: `arg` is the GroupWriter. A group may come again. It is written now or
 /// later, by close_groups() at the latest.

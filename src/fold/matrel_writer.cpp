@@ -16,15 +16,16 @@ namespace {
 
 } // namespace
 
-MatrelWriter open_matrel(Relation matrel, ViewMachine *machine, bool write)
+MatrelWriter open_matrel(Relation matrel, const FoldedView *view, bool write)
 {
+    ViewMachine *const machine = view->machine;
     MatrelWriter writer{machine, nullptr, nullptr};
     if (machine->append) {
-        writer.rows = open_append(matrel, write);
+        writer.rows = open_append(matrel, view->emission, write);
         if (writer.rows == nullptr)
             refuse_half_restored(matrel, "guard trigger");
     } else {
-        writer.groups = open_groups(matrel, machine, write);
+        writer.groups = open_groups(matrel, machine, view->emission, write);
         if (writer.groups == nullptr)
             refuse_half_restored(matrel, "index over the groups");
     }

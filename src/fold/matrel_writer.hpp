@@ -17,7 +17,7 @@ struct MatrelWriter {
 };
 
 /// Raises ERRCODE_LOCK_NOT_AVAILABLE while a restore of the table is under way.
-MatrelWriter open_matrel(Relation matrel, ViewMachine *machine, bool write);
+MatrelWriter open_matrel(Relation matrel, const FoldedView *view, bool write);
 
 /// Runs the view's query over the feed.
 void fold_into(const MatrelWriter &writer);

@@ -2,6 +2,7 @@
 
 #include "fold/attempts.hpp"
 #include "fold/collect.hpp"
+#include "fold/hand_over.hpp"
 #include "fold/setback.hpp"
 #include "fold/view_fold.hpp"
 #include "pg/guard.hpp"
@@ -121,6 +122,7 @@ void fold_one(Tick *tick, int i, FoldedView *view)
                                                   "its query did not end when it was canceled", 0}
                                     : fold_view(view, tick->collection, i, alone);
     view->endless = false;
+    view->folded = outcome.result == ViewResult::kFolded;
     if (outcome.result == ViewResult::kFolded) {
         if (outcome.rejected > 0) {
             strlcpy(view->name, get_rel_name(view->query.view), NAMEDATALEN);
@@ -142,12 +144,15 @@ void fold_one(Tick *tick, int i, FoldedView *view)
 
 void fold_views(Tick *tick)
 {
+    begin_hand_over();
     for (auto *view : pg::each<FoldedView>(state().views)) {
         for (int i = 0; i < tick->collection.nconsumers; i++)
             if (view->consumer == tick->collection.consumers[i])
                 fold_one(tick, i, view);
+        hand_over(view, &tick->collection);
         CHECK_FOR_INTERRUPTS();
     }
+    tick->again |= spool_leftovers();
 }
 
 spool::Progress progress_after(const Collection &collection, int i)

@@ -1,9 +1,11 @@
 #include "fold/view_fold.hpp"
 
 #include "fold/bad_rows.hpp"
+#include "fold/emission.hpp"
 #include "fold/matrel_writer.hpp"
 #include "fold/view_machine.hpp"
 #include "pg/guard.hpp"
+#include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "pg/stop_points.hpp"
@@ -111,10 +113,27 @@ bool sees_last_truncation(const FoldedView *view)
     return xid == 0 || spool::xid_set_of(GetActiveSnapshot(), CurrentMemoryContext).contains(xid);
 }
 
+/// Who creates a query over the view's output held the view's table (output.hpp: hold_outputs) to
+/// his commit. If that came after the list was read, the message is here by now, and what the
+/// view changes from here on is for that query.
+bool sees_all_readers(const FoldedView *view)
+{
+    if (state().valid)
+        return true;
+    const view::ContinuousQuery *const now = view::find_query(view->query.view);
+    if (now == nullptr || !OidIsValid(now->output))
+        return true;
+    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries()))
+        if (!query->lost && query->reads_stream(now->output) &&
+            !list_member_oid(view->readers, query->view))
+            return false;
+    return true;
+}
+
 void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
 {
     ready_machine(view, definition);
-    MatrelWriter const writer = open_matrel(matrel, view->machine, true);
+    MatrelWriter const writer = open_matrel(matrel, view, true);
     fold_into(writer);
     close_matrel(writer);
 }
@@ -270,12 +289,16 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
 {
     spool::Feed feed;
     BadRows bad{};
+    EmissionMark const mark =
+        view->emission != nullptr ? mark_emission(view->emission) : EmissionMark{};
     pg::Failure failure = pg::subtransaction([&] {
         feed = feed_of(view, collection, i);
         fold_feed(view, feed);
     });
     if (failure.failed && is_row_fault(failure, view->query.matrel)) {
         drop_machine(view);
+        if (view->emission != nullptr)
+            roll_back_emission(view->emission, mark);
         failure = pg::subtransaction([&] {
             in_turn_of(view, feed, [&](Relation definition, Relation matrel) {
                 fold_but_bad_rows(view, definition, matrel, feed,
@@ -287,6 +310,8 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
         return {ViewResult::kFolded, bad.sqlstate, bad.message, bad.rejected};
     spool::set_feed(nullptr);
     drop_machine(view);
+    if (view->emission != nullptr)
+        roll_back_emission(view->emission, mark);
     release_advisory_locks();
     if (bad.gave_up)
         take_smaller_piece(collection, bad.done);
@@ -317,6 +342,20 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
         outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
                    "a relation that the view reads is locked by another session", 0};
         return outcome;
+    }
+
+    if (!sees_all_readers(view)) {
+        outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
+                   "another session creates a query that reads the view's output", 0};
+        return outcome;
+    }
+    if (view->readers != NIL) {
+        view->emission = begin_emission(view->query, collection.context);
+        if (view->emission == nullptr) {
+            outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
+                       "the view's output stream is locked by another session", 0};
+            return outcome;
+        }
     }
 
     pg::stop_point("fold_before_view");

@@ -17,7 +17,8 @@ CREATE TABLE pipelinedb.query (
     lost_rows    int8 NOT NULL DEFAULT 0,
     kind         "char" NOT NULL DEFAULT 'v',
     expire_column int2,
-    expire_after interval
+    expire_after interval,
+    output       oid UNIQUE
 ) USING heap;
 COMMENT ON TABLE pipelinedb.query IS 'continuous views; read pipelinedb.views instead';
 COMMENT ON COLUMN pipelinedb.query.view IS 'the view that users read';
@@ -37,6 +38,7 @@ COMMENT ON COLUMN pipelinedb.query.lost_rows IS 'rows that waited for the view w
 COMMENT ON COLUMN pipelinedb.query.kind IS 'v = continuous view, t = continuous transform';
 COMMENT ON COLUMN pipelinedb.query.expire_column IS 'column of the table by whose time rows expire; NULL = they stay';
 COMMENT ON COLUMN pipelinedb.query.expire_after IS 'so long after that time: the size of a sliding window, or a ttl';
+COMMENT ON COLUMN pipelinedb.query.output IS 'its output stream; NULL until a query reads it';
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.query
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.query ENABLE REPLICA TRIGGER drop_replicated;

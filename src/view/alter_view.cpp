@@ -4,6 +4,7 @@
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
+#include "view/output.hpp"
 #include "view/reloptions.hpp"
 #include "view/stream_rules.hpp"
 
@@ -28,6 +29,15 @@ Oid named_relation(RangeVar *name)
                            get_rel_name(relid), get_rel_name(query->view)),
                     errhint("Alter the continuous view itself; this goes with it.")));
     pg_unreachable();
+}
+
+/// An output stream has the columns of its query and goes with it.
+void refuse_output(Oid relid, const char *what)
+{
+    if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
+        return;
+    if (const ContinuousQuery *const query = find_query_of_output(relid); query != nullptr)
+        refuse_internal(what, query, relid);
 }
 
 /// What would break the correspondence of the definition with its table, or the table's
@@ -143,6 +153,8 @@ void carry_owner(const AlterTableStmt *statement, const ContinuousQuery *query)
         CommandCounterIncrement();
         ATExecChangeOwner(query->definition, owner, false, AccessExclusiveLock);
         ATExecChangeOwner(query->matrel, owner, false, AccessExclusiveLock);
+        if (OidIsValid(query->output))
+            ATExecChangeOwner(query->output, owner, true, AccessExclusiveLock);
         CommandCounterIncrement();
     }
 }
@@ -191,6 +203,7 @@ void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next)
     auto *statement = reinterpret_cast<AlterTableStmt *>(call.statement->utilityStmt);
     Oid const relid = named_relation(statement->relation);
     check_stream_alter(statement, relid);
+    refuse_output(relid, "alter");
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
     refuse_partition(statement);
     if (query != nullptr)
@@ -225,7 +238,12 @@ void handle_rename(pg::UtilityCall &call, pg::UtilityNext next)
     if (query != nullptr && relid != query->view && of_relation)
         refuse_internal(statement->renameType == OBJECT_COLUMN ? "rename a column of" : "rename",
                         query, relid);
+    refuse_output(relid, "rename");
     next(call);
+    if (query != nullptr && relid == query->view && statement->renameType == OBJECT_VIEW) {
+        CommandCounterIncrement();
+        rename_output(query);
+    }
 }
 
 void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next)
@@ -235,6 +253,7 @@ void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next)
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
     if (query != nullptr && relid != query->view)
         refuse_internal("change the schema of", query, relid);
+    refuse_output(relid, "change the schema of");
     next(call);
     if (query == nullptr)
         return;
@@ -243,6 +262,8 @@ void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next)
     ObjectAddresses *const moved = new_object_addresses();
     carry_schema(query->definition, schema, moved);
     carry_schema(query->matrel, schema, moved);
+    if (OidIsValid(query->output))
+        carry_schema(query->output, schema, moved);
     free_object_addresses(moved);
 }
 

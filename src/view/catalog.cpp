@@ -50,7 +50,8 @@ enum Column : AttrNumber {
     kKind,
     kExpireColumn,
     kExpireAfter,
-    kNumColumns = kExpireAfter
+    kOutput,
+    kNumColumns = kOutput
 };
 
 struct Cache {
@@ -126,6 +127,7 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
         query->expire_column = DatumGetInt16(values[kExpireColumn - 1]);
         query->expire_after = *DatumGetIntervalP(values[kExpireAfter - 1]);
     }
+    query->output = nulls[kOutput - 1] ? InvalidOid : DatumGetObjectId(values[kOutput - 1]);
     return query;
 }
 
@@ -247,6 +249,19 @@ ContinuousQuery *find_query(Oid relid)
     });
 }
 
+ContinuousQuery *find_query_of_output(Oid stream)
+{
+    Oid const catalog = catalog_relation("query");
+    if (!OidIsValid(catalog))
+        return nullptr;
+    return pg::with_relation(catalog, AccessShareLock, [&](Relation rel) {
+        ContinuousQuery *query = nullptr;
+        with_row(rel, "query_output_key", kOutput, stream,
+                 [&](HeapTuple tuple) { query = query_of(tuple, RelationGetDescr(rel)); });
+        return query;
+    });
+}
+
 void insert_query(const ContinuousQuery &query)
 {
     pg::with_relation(catalog_relation("query"), RowExclusiveLock, [&](Relation rel) {
@@ -267,6 +282,8 @@ void insert_query(const ContinuousQuery &query)
         values[kExpireColumn - 1] = Int16GetDatum(query.expire_column);
         values[kExpireAfter - 1] = IntervalPGetDatum(&query.expire_after);
         nulls[kExpireColumn - 1] = nulls[kExpireAfter - 1] = query.expire_column == 0;
+        values[kOutput - 1] = ObjectIdGetDatum(query.output);
+        nulls[kOutput - 1] = !OidIsValid(query.output);
         CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
         announce_change();
     });
@@ -293,6 +310,19 @@ void delete_query(Oid view)
         }
         announce_change();
     });
+}
+
+void set_output(Oid view, Oid output)
+{
+    if (!lock_row(view, LockWaitBlock))
+        return;
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    values[kOutput - 1] = ObjectIdGetDatum(output);
+    nulls[kOutput - 1] = !OidIsValid(output);
+    replace[kOutput - 1] = true;
+    (void) update_row(view, values, nulls, replace);
 }
 
 void set_expiry(Oid view, AttrNumber column, const Interval &after)

@@ -34,6 +34,7 @@ struct ContinuousQuery {
     QueryKind kind;
     AttrNumber expire_column; ///< of the matrel: rows expire by it; 0 = they stay
     Interval expire_after;    ///< so long after that time
+    Oid output;               ///< its output stream, InvalidOid until a query reads it
 
     /// `source` is what a chunk names: a stream, a view to which rows are given once more, or a
     /// definition whose groups a writer has aggregated.
@@ -64,9 +65,14 @@ List *list_queries(Snapshot snapshot = nullptr);
 /// The one whose view (or definition, or matrel) is `relid`; nullptr if there is none.
 ContinuousQuery *find_query(Oid relid);
 
+/// The one whose output stream this is; nullptr if it is a stream of another kind.
+ContinuousQuery *find_query_of_output(Oid stream);
+
 /// Writers of pipelinedb.query: CREATE VIEW, DROP VIEW, activate and deactivate.
 void insert_query(const ContinuousQuery &query);
 void delete_query(Oid view);
+/// InvalidOid: it has none any more.
+void set_output(Oid view, Oid output);
 /// Changes when rows of the view expire; `column` 0: they stay.
 void set_expiry(Oid view, AttrNumber column, const Interval &after);
 /// Returns whether the state changed; activating clears a failure.

@@ -15,6 +15,7 @@
 #include "view/from_checks.hpp"
 #include "view/grouping.hpp"
 #include "view/matrel.hpp"
+#include "view/output.hpp"
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
@@ -125,6 +126,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     add_step(query, window);
     List *const streams = check_query(query);
     check_expansion(query);
+    check_outputs(streams, GetUserId());
     apply_aliases(query, statement->aliases);
     Decomposition const parts = decompose(query, window);
     Oid const schema = creation_schema(statement);
@@ -170,6 +172,16 @@ int least_loaded_worker()
         if (counts[number] < counts[best] && (denied >> number & 1) == 0)
             best = number;
     return best;
+}
+
+/// A query that reads the output of another is folded in the same tick, if one worker has both.
+int worker_for(const ContinuousQuery &query)
+{
+    for (int i = 0; i < query.nstreams; i++)
+        if (const ContinuousQuery *const source = find_query_of_output(query.streams[i]);
+            source != nullptr)
+            return source->worker;
+    return least_loaded_worker();
 }
 
 /// CREATE OR REPLACE VIEW of another query into a continuous view or its definition.
@@ -250,10 +262,11 @@ void register_view(Oid view, Oid definition, Oid matrel, const List *streams)
     query.matrel = matrel;
     for (Oid const stream : pg::each_oid(streams))
         query.streams[query.nstreams++] = stream;
+    hold_outputs(streams);
     start_counting(query);
     query.created_xid = own;
     query.created_seq = spool::last_chunk_seq();
-    query.worker = least_loaded_worker();
+    query.worker = worker_for(query);
     query.active = true;
     query.kind = QueryKind::kView;
     insert_query(query);
@@ -263,7 +276,8 @@ void register_view(Oid view, Oid definition, Oid matrel, const List *streams)
 
 void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
 {
-    auto *statement = reinterpret_cast<ViewStmt *>(call.statement->utilityStmt);
+    auto *statement = pg::own_tree<ViewStmt>(call);
+    resolve_outputs(statement->query);
     const char *const action = option_value(statement->options, kActionOption);
     const char *const definition = option_value(statement->options, kDefinitionOption);
     if (action != nullptr && strcmp(action, "materialize") != 0 &&

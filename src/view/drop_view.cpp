@@ -9,6 +9,7 @@
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
+#include "view/output.hpp"
 #include "view/truncation.hpp"
 #include "view/rejected.hpp"
 
@@ -27,6 +28,7 @@ struct Pending {
     Oid view;
     Oid definition;
     Oid matrel;
+    Oid output;
     SubTransactionId subtransaction;
 };
 
@@ -41,7 +43,8 @@ void remember(const ContinuousQuery *query)
 {
     MemoryContext const caller = MemoryContextSwitchTo(TopTransactionContext);
     auto *pending = static_cast<Pending *>(palloc(sizeof(Pending)));
-    *pending = {query->view, query->definition, query->matrel, GetCurrentSubTransactionId()};
+    *pending = {query->view, query->definition, query->matrel, query->output,
+                GetCurrentSubTransactionId()};
     state.pending = lappend(state.pending, pending);
     MemoryContextSwitchTo(caller);
 }
@@ -66,6 +69,8 @@ void forget_rolled_back(SubXactEvent event, SubTransactionId mine, SubTransactio
 void on_drop(Oid relid)
 {
     char const kind = get_rel_relkind(relid);
+    if (kind == RELKIND_FOREIGN_TABLE)
+        forget_output(relid);
     if (kind != RELKIND_VIEW && kind != RELKIND_RELATION)
         return;
     ContinuousQuery *const query = find_query(relid);
@@ -100,7 +105,7 @@ bool is_whole(const Pending *pending)
 
 void add_if_there(ObjectAddresses *objects, Oid relid)
 {
-    if (!exists(relid))
+    if (!OidIsValid(relid) || !exists(relid))
         return;
     ObjectAddress address;
     ObjectAddressSet(address, RelationRelationId, relid);
@@ -129,6 +134,7 @@ void drop_rest(Node *parsetree)
         add_if_there(objects, entry->view);
         add_if_there(objects, entry->definition);
         add_if_there(objects, entry->matrel);
+        add_if_there(objects, entry->output);
     }
     performMultipleDeletions(objects, behavior_of(parsetree),
                              PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);

@@ -9,6 +9,7 @@
 #include "spool/rendezvous.hpp"
 #include "spool/writer.hpp"
 #include "view/catalog.hpp"
+#include "view/output.hpp"
 #include "view/stream_rules.hpp"
 #include "view/create_view.hpp"
 #include "view/ddl.hpp"
@@ -98,7 +99,8 @@ void validate_options(Datum options, Oid catalog)
         spool::require_preload();
     List *const given = untransformRelOptions(options);
     for (auto *option : pg::each<DefElem>(given))
-        if (catalog != ForeignTableRelationId || strcmp(option->defname, kArrival) != 0)
+        if (catalog != ForeignTableRelationId ||
+            (strcmp(option->defname, kArrival) != 0 && strcmp(option->defname, kOutputOption) != 0))
             ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
                             errmsg("invalid option \"%s\"", option->defname),
                             errhint("The only option is %s, on or off, of a stream.", kArrival)));

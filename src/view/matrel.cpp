@@ -17,9 +17,7 @@ extern "C" {
 }
 
 namespace pipeline::view {
-namespace {
 
-/// Runs a statement as a part of the one that the user gave.
 void run_subcommand(void *statement)
 {
     PlannedStmt *const wrapper = makeNode(PlannedStmt);
@@ -30,6 +28,8 @@ void run_subcommand(void *statement)
                    nullptr, nullptr, None_Receiver, nullptr);
     CommandCounterIncrement();
 }
+
+namespace {
 
 ColumnDef *column_def(const MatrelColumn *column)
 {

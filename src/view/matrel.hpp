@@ -11,6 +11,9 @@
 
 namespace pipeline::view {
 
+/// Runs a statement as a part of the one that the user gave.
+void run_subcommand(void *statement);
+
 struct TableOptions {
     int fillfactor;
     const char *tablespace; ///< nullptr: the default one

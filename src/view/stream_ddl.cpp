@@ -5,6 +5,8 @@
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
 #include "view/from_checks.hpp"
+#include "view/output.hpp"
+#include "view/reloptions.hpp"
 #include "view/stream_rules.hpp"
 
 extern "C" {
@@ -106,7 +108,15 @@ void handle_create_stream(pg::UtilityCall &call, pg::UtilityNext next)
         check_permanent(statement->base.relation);
         add_arrival(statement);
     }
+    Oid const output = server != nullptr && has_option(statement->options, kOutputOption)
+                           ? RangeVarGetCreationNamespace(statement->base.relation)
+                           : InvalidOid;
     next(call);
+    if (OidIsValid(output)) {
+        CommandCounterIncrement();
+        link_output(get_relname_relid(statement->base.relation->relname, output),
+                    option_value(statement->options, kOutputOption));
+    }
 }
 
 /// The server's hint for COPY TO is COPY (SELECT ...), which a stream refuses as well.

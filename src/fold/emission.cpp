@@ -1,0 +1,210 @@
+#include "fold/emission.hpp"
+
+#include "pg/clock.hpp"
+#include "pg/list.hpp"
+#include "pg/scope.hpp"
+#include "spool/slot_batch.hpp"
+#include "view/output.hpp"
+
+extern "C" {
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+}
+
+#include <algorithm>
+
+namespace pipeline::fold {
+
+/// What computes the row that readers see from a stored one.
+struct RowOfView {
+    EState *estate;
+    ExprContext *expressions;
+    ExprState *condition; ///< nullptr: every row is shown
+    ProjectionInfo *projection;
+    TupleTableSlot *result;
+    TupleDesc descriptor; ///< of the view's row type
+};
+
+struct Emission {
+    MemoryContext context;
+    MemoryContext scratch; ///< reset after each row
+    Oid view;
+    spool::SlotBatch *batch;
+    TupleTableSlot *row; ///< of the output stream
+    int arrival;         ///< index of arrival_timestamp in it
+    EmittedChunk *chunks;
+    int nchunks;
+    int capacity;
+    RowOfView shown;
+};
+
+namespace {
+
+void *place_chunk(void *arg, std::size_t bound)
+{
+    return MemoryContextAllocHuge(static_cast<Emission *>(arg)->context, bound);
+}
+
+void take_chunk(void *arg, int32 nrows, void *chunk, std::size_t size)
+{
+    auto *const emission = static_cast<Emission *>(arg);
+    if (emission->nchunks == emission->capacity) {
+        emission->capacity = std::max(16, emission->capacity * 2);
+        Size const bytes = sizeof(EmittedChunk) * static_cast<Size>(emission->capacity);
+        emission->chunks = static_cast<EmittedChunk *>(
+            emission->chunks == nullptr ? MemoryContextAlloc(emission->context, bytes)
+                                        : repalloc_huge(emission->chunks, bytes));
+    }
+    emission->chunks[emission->nchunks++] = {nrows, chunk, size};
+}
+
+/// The view's own query, but for what orders and limits it: a condition leaves out groups.
+void prepare_row(RowOfView *row, Relation view, TupleDesc stored)
+{
+    auto *query = static_cast<Query *>(copyObjectImpl(get_view_query(view)));
+    List *columns = NIL;
+    for (auto *entry : pg::each<TargetEntry>(query->targetList))
+        if (!entry->resjunk)
+            columns = lappend(columns, entry);
+    auto *const planned =
+        reinterpret_cast<List *>(expression_planner(reinterpret_cast<Expr *>(columns)));
+    row->estate = CreateExecutorState();
+    row->expressions = GetPerTupleExprContext(row->estate);
+    row->descriptor = CreateTupleDescCopy(RelationGetDescr(view));
+    row->result = MakeSingleTupleTableSlot(row->descriptor, &TTSOpsVirtual);
+    row->projection =
+        ExecBuildProjectionInfo(planned, row->expressions, row->result, nullptr, stored);
+    if (query->jointree->quals != nullptr)
+        row->condition = ExecInitQual(make_ands_implicit(expression_planner(
+                                          reinterpret_cast<Expr *>(query->jointree->quals))),
+                                      nullptr);
+}
+
+/// As a datum of the view's row type, in the current memory context; NULL if readers do not see
+/// the row.
+NullableDatum shown_row(RowOfView &row, TupleTableSlot *stored)
+{
+    ResetExprContext(row.expressions);
+    row.expressions->ecxt_scantuple = stored;
+    if (row.condition != nullptr && !ExecQual(row.condition, row.expressions))
+        return {Datum(0), true};
+    (void) ExecProject(row.projection);
+    return {ExecFetchSlotHeapTupleDatum(row.result), false};
+}
+
+bool is_same(NullableDatum left, NullableDatum right)
+{
+    if (left.isnull || right.isnull)
+        return left.isnull == right.isnull;
+    auto *const a = DatumGetPointer(left.value);
+    auto *const b = DatumGetPointer(right.value);
+    return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+}
+
+void set(Emission *emission, int i, NullableDatum value)
+{
+    emission->row->tts_values[i] = value.value;
+    emission->row->tts_isnull[i] = value.isnull;
+}
+
+/// The other columns of the row have been set.
+void add_row(Emission *emission)
+{
+    set(emission, emission->arrival, {TimestampTzGetDatum(pg::statement_time()), false});
+    ExecStoreVirtualTuple(emission->row);
+    spool::add_slot(emission->batch, emission->row);
+    ExecClearTuple(emission->row);
+    MemoryContextReset(emission->scratch);
+}
+
+} // namespace
+
+Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext context)
+{
+    if (!ConditionalLockRelationOid(query.output, AccessShareLock))
+        return nullptr;
+    return pg::in_context(context, [&] {
+        auto *emission = static_cast<Emission *>(palloc0(sizeof(Emission)));
+        emission->context = context;
+        emission->view = query.view;
+        emission->scratch = AllocSetContextCreate(context, "emitted row", ALLOCSET_DEFAULT_SIZES);
+        pg::with_relation(query.output, NoLock, [&](Relation output) {
+            TupleDesc const descriptor = CreateTupleDescCopy(RelationGetDescr(output));
+            emission->row = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
+            emission->arrival = descriptor->natts - 1;
+            emission->batch =
+                spool::make_slot_batch(descriptor, context, {place_chunk, take_chunk, emission});
+        });
+        return emission;
+    });
+}
+
+void open_changes(Emission *emission, Relation matrel)
+{
+    pg::with_relation(emission->view, NoLock, [&](Relation view) {
+        prepare_row(&emission->shown, view, RelationGetDescr(matrel));
+    });
+}
+
+void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *after,
+                 TupleTableSlot *delta)
+{
+    pg::in_context(emission->scratch, [&] {
+        NullableDatum const none{Datum(0), true};
+        NullableDatum const old = before != nullptr ? shown_row(emission->shown, before) : none;
+        NullableDatum const now = shown_row(emission->shown, after);
+        if (is_same(old, now)) {
+            MemoryContextReset(emission->scratch);
+            return;
+        }
+        ExecClearTuple(emission->row);
+        set(emission, view::kOld - 1, old);
+        set(emission, view::kNew - 1, now);
+        set(emission, view::kDelta - 1, {ExecFetchSlotHeapTupleDatum(delta), false});
+        add_row(emission);
+    });
+}
+
+void close_changes(Emission *emission)
+{
+    ExecDropSingleTupleTableSlot(emission->shown.result);
+    FreeExecutorState(emission->shown.estate);
+    emission->shown = {};
+}
+
+void emit_row(Emission *emission, TupleTableSlot *row)
+{
+    slot_getallattrs(row);
+    ExecClearTuple(emission->row);
+    int column = 0;
+    for (int i = 0; i < row->tts_tupleDescriptor->natts; i++)
+        if (strcmp(NameStr(TupleDescAttr(row->tts_tupleDescriptor, i)->attname),
+                   "arrival_timestamp") != 0)
+            set(emission, column++, {row->tts_values[i], row->tts_isnull[i]});
+    add_row(emission);
+}
+
+EmissionMark mark_emission(Emission *emission)
+{
+    spool::flush_batch(emission->batch);
+    return {emission->nchunks};
+}
+
+void roll_back_emission(Emission *emission, EmissionMark mark)
+{
+    spool::clear_batch(emission->batch);
+    emission->nchunks = mark.nchunks;
+    // The turn has ended by an error: what it had opened went with its memory.
+    emission->shown = {};
+    MemoryContextReset(emission->scratch);
+}
+
+const EmittedChunk *emitted_chunks(Emission *emission, int *count)
+{
+    spool::flush_batch(emission->batch);
+    *count = emission->nchunks;
+    return emission->chunks;
+}
+
+} // namespace pipeline::fold

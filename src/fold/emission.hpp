@@ -1,0 +1,48 @@
+// What one continuous query changes in one tick, as rows of its output stream.
+//
+// Owns: the rows, as encoded chunks in the memory of the tick. May call: pg/, spool/slot_batch,
+// view. Invariants: rows are in the order of the changes; those of a subtransaction that was
+// rolled back are taken back; a change that no reader of the view could see is none.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#include "view/catalog.hpp"
+
+namespace pipeline::fold {
+
+struct Emission;
+
+struct EmittedChunk {
+    int32 nrows;
+    void *bytes;
+    Size size;
+};
+
+/// For one tick, whose memory `context` is. nullptr if the output stream is locked by somebody.
+Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext context);
+
+/// For a turn of the view, as its owner and with its settings: what computes a view's row from a
+/// stored one. Not for transforms.
+void open_changes(Emission *emission, Relation matrel);
+
+/// A group's row before and after, as it is stored, and what came to it; `before` may be nullptr.
+void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *after,
+                 TupleTableSlot *delta);
+
+void close_changes(Emission *emission);
+
+/// A row of a transform.
+void emit_row(Emission *emission, TupleTableSlot *row);
+
+/// How much was emitted, to come back to.
+struct EmissionMark {
+    int nchunks;
+};
+EmissionMark mark_emission(Emission *emission);
+void roll_back_emission(Emission *emission, EmissionMark mark);
+
+/// All that was emitted. The array lies in the tick's memory.
+const EmittedChunk *emitted_chunks(Emission *emission, int *count);
+
+} // namespace pipeline::fold
