@@ -63,6 +63,18 @@ bool needs_inputs(const Aggref *aggref, const StateForm &form)
     return form.polymorphic || form.finalextra || collated;
 }
 
+/// A NULL of the type. The name of an aggregate is kept: of what combine_state() gives over no rows
+/// nothing else tells.
+Expr *input_of(const Aggref *aggref, int i, Oid type)
+{
+    if (type == REGPROCEDUREOID && i < list_length(aggref->args)) {
+        Expr *const given = static_cast<TargetEntry *>(list_nth(aggref->args, i))->expr;
+        if (IsA(given, Const))
+            return static_cast<Expr *>(copyObjectImpl(given));
+    }
+    return typed_null(type, type_is_collatable(type) ? aggref->inputcollid : InvalidOid);
+}
+
 List *state_arguments(const Aggref *aggref, Var *state, bool with_inputs)
 {
     List *args = list_make3(aggregate_constant(aggref->aggfnoid), state,
@@ -71,9 +83,7 @@ List *state_arguments(const Aggref *aggref, Var *state, bool with_inputs)
         Oid types[FUNC_MAX_ARGS];
         int const count = get_aggregate_argtypes(const_cast<Aggref *>(aggref), types);
         for (int i = 0; i < count; i++)
-            args = lappend(args,
-                           typed_null(types[i], type_is_collatable(types[i]) ? aggref->inputcollid
-                                                                             : InvalidOid));
+            args = lappend(args, input_of(aggref, i, types[i]));
     }
     return args;
 }

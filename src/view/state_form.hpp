@@ -1,7 +1,7 @@
 // How the state of an aggregate is kept in a column of a matrel.
 //
 // Owns: the choice of the column's type and the envelope around serialized states. May call:
-// pg/, view/catalog. Invariant: a stored form is readable by every later version on the same
+// pg/, view/combined_form. Invariant: a stored form is readable by every later version on the same
 // server major; forms of kind kResult, kTransition and native kSerialized on any major.
 #pragma once
 
@@ -19,14 +19,15 @@ enum class StateKind : uint8 {
     kSerialized  ///< pipelinedb.aggregate_state: envelope + what the serial function returned
 };
 
-/// The server's own serial functions whose layout is the same from PostgreSQL 14 on.
+/// Serial functions whose layout is the same from PostgreSQL 14 on: the server's own, and ours.
 enum class NativeLayout : uint8 {
     kNone = 0,
     kNumericAvg = 1,  ///< numeric_avg_serialize
     kNumeric = 2,     ///< numeric_serialize
     kNumericPoly = 3, ///< numeric_poly_serialize
     kInt8Avg = 4,     ///< int8_avg_serialize
-    kIntervalAvg = 5  ///< interval_avg_serialize
+    kIntervalAvg = 5, ///< interval_avg_serialize
+    kCombined = 6     ///< combine_state_serialize, ours: view/combined_form.hpp
 };
 
 struct StateForm {
