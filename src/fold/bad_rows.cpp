@@ -143,7 +143,7 @@ bool attempt(Search *search, uint64 begin, uint64 end, Mode mode, pg::Failure *f
     MemoryContextReset(search->scratch);
     spool::Feed const part = part_of(search, begin, end, mode);
     search->trace = {};
-    Emission *const emission = mode == Mode::kWrite ? search->view->emission : nullptr;
+    Emission *const emission = mode != Mode::kCompute ? search->view->emission : nullptr;
     EmissionMark const mark = emission != nullptr ? mark_emission(emission) : EmissionMark{};
     const spool::Feed *const former = spool::set_feed(&part);
     auto fold = [&] { run(search, mode); };
@@ -153,10 +153,10 @@ bool attempt(Search *search, uint64 begin, uint64 end, Mode mode, pg::Failure *f
     spool::set_feed(former);
     if (mode == Mode::kWrite)
         search->parts++;
+    if (emission != nullptr && (failure->failed || mode == Mode::kCheck))
+        roll_back_emission(emission, mark);
     if (!failure->failed)
         return true;
-    if (emission != nullptr)
-        roll_back_emission(emission, mark);
     if (mode != Mode::kCompute)
         renew_combining(search->view);
     if (failure->sqlstate == ERRCODE_QUERY_CANCELED && search->smaller)

@@ -5,8 +5,10 @@
 #include "pg/scope.hpp"
 #include "spool/slot_batch.hpp"
 #include "view/output.hpp"
+#include "view/stream_rules.hpp"
 
 extern "C" {
+#include "commands/trigger.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
@@ -15,6 +17,8 @@ extern "C" {
 #include <algorithm>
 
 namespace pipeline::fold {
+
+using view::kArrival;
 
 /// What computes the row that readers see from a stored one.
 struct RowOfView {
@@ -26,10 +30,18 @@ struct RowOfView {
     TupleDesc descriptor; ///< of the view's row type
 };
 
+/// Triggers of the output stream, for one turn.
+struct Firing {
+    Relation output; ///< nullptr: it has none
+    EState *estate;
+    ResultRelInfo *target;
+};
+
 struct Emission {
     MemoryContext context;
     MemoryContext scratch; ///< reset after each row
     Oid view;
+    Oid output;
     spool::SlotBatch *batch;
     TupleTableSlot *row; ///< of the output stream
     int arrival;         ///< index of arrival_timestamp in it
@@ -37,6 +49,7 @@ struct Emission {
     int nchunks;
     int capacity;
     RowOfView shown;
+    Firing firing;
 };
 
 namespace {
@@ -108,26 +121,66 @@ void set(Emission *emission, int i, NullableDatum value)
     emission->row->tts_isnull[i] = value.isnull;
 }
 
+bool wants_rows(const TriggerDesc *triggers)
+{
+    return triggers != nullptr && triggers->trig_insert_after_row;
+}
+
+/// As for an INSERT into the output stream: the server keeps the rows and fires the triggers when
+/// the turn ends, their WHEN conditions included (trigger.c).
+void open_firing(Firing *firing, Oid output)
+{
+    Relation const rel = table_open(output, NoLock);
+    if (!wants_rows(rel->trigdesc)) {
+        table_close(rel, NoLock);
+        return;
+    }
+    firing->output = rel;
+    firing->estate = CreateExecutorState();
+    firing->estate->es_snapshot = GetActiveSnapshot();
+    firing->target = makeNode(ResultRelInfo);
+    InitResultRelInfo(firing->target, rel, 0, nullptr, 0);
+    AfterTriggerBeginQuery();
+}
+
+void close_firing(Firing *firing)
+{
+    if (firing->output == nullptr)
+        return;
+    AfterTriggerEndQuery(firing->estate);
+    ExecCloseResultRelations(firing->estate);
+    FreeExecutorState(firing->estate);
+    table_close(firing->output, NoLock);
+    *firing = {};
+}
+
 /// The other columns of the row have been set.
 void add_row(Emission *emission)
 {
-    set(emission, emission->arrival, {TimestampTzGetDatum(pg::statement_time()), false});
     ExecStoreVirtualTuple(emission->row);
     spool::add_slot(emission->batch, emission->row);
+    if (emission->firing.output != nullptr)
+        ExecARInsertTriggers(emission->firing.estate, emission->firing.target, emission->row, NIL,
+                             nullptr);
     ExecClearTuple(emission->row);
     MemoryContextReset(emission->scratch);
 }
 
 } // namespace
 
+bool has_triggers(Oid output)
+{
+    return pg::with_relation(output, NoLock,
+                             [](Relation rel) { return wants_rows(rel->trigdesc); });
+}
+
 Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext context)
 {
-    if (!ConditionalLockRelationOid(query.output, AccessShareLock))
-        return nullptr;
     return pg::in_context(context, [&] {
         auto *emission = static_cast<Emission *>(palloc0(sizeof(Emission)));
         emission->context = context;
         emission->view = query.view;
+        emission->output = query.output;
         emission->scratch = AllocSetContextCreate(context, "emitted row", ALLOCSET_DEFAULT_SIZES);
         pg::with_relation(query.output, NoLock, [&](Relation output) {
             TupleDesc const descriptor = CreateTupleDescCopy(RelationGetDescr(output));
@@ -142,9 +195,11 @@ Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext conte
 
 void open_changes(Emission *emission, Relation matrel)
 {
-    pg::with_relation(emission->view, NoLock, [&](Relation view) {
-        prepare_row(&emission->shown, view, RelationGetDescr(matrel));
-    });
+    open_firing(&emission->firing, emission->output);
+    if (matrel != nullptr)
+        pg::with_relation(emission->view, NoLock, [&](Relation view) {
+            prepare_row(&emission->shown, view, RelationGetDescr(matrel));
+        });
 }
 
 void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *after,
@@ -162,12 +217,16 @@ void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *aft
         set(emission, view::kOld - 1, old);
         set(emission, view::kNew - 1, now);
         set(emission, view::kDelta - 1, {ExecFetchSlotHeapTupleDatum(delta), false});
+        set(emission, emission->arrival, {TimestampTzGetDatum(pg::statement_time()), false});
         add_row(emission);
     });
 }
 
 void close_changes(Emission *emission)
 {
+    close_firing(&emission->firing);
+    if (emission->shown.estate == nullptr)
+        return;
     ExecDropSingleTupleTableSlot(emission->shown.result);
     FreeExecutorState(emission->shown.estate);
     emission->shown = {};
@@ -177,11 +236,16 @@ void emit_row(Emission *emission, TupleTableSlot *row)
 {
     slot_getallattrs(row);
     ExecClearTuple(emission->row);
+    NullableDatum arrival{TimestampTzGetDatum(pg::statement_time()), false};
     int column = 0;
-    for (int i = 0; i < row->tts_tupleDescriptor->natts; i++)
-        if (strcmp(NameStr(TupleDescAttr(row->tts_tupleDescriptor, i)->attname),
-                   "arrival_timestamp") != 0)
-            set(emission, column++, {row->tts_values[i], row->tts_isnull[i]});
+    for (int i = 0; i < row->tts_tupleDescriptor->natts; i++) {
+        NullableDatum const value{row->tts_values[i], row->tts_isnull[i]};
+        if (strcmp(NameStr(TupleDescAttr(row->tts_tupleDescriptor, i)->attname), kArrival) != 0)
+            set(emission, column++, value);
+        else if (!value.isnull)
+            arrival = value;
+    }
+    set(emission, emission->arrival, arrival);
     add_row(emission);
 }
 
@@ -197,6 +261,7 @@ void roll_back_emission(Emission *emission, EmissionMark mark)
     emission->nchunks = mark.nchunks;
     // The turn has ended by an error: what it had opened went with its memory.
     emission->shown = {};
+    emission->firing = {};
     MemoryContextReset(emission->scratch);
 }
 

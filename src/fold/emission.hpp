@@ -1,6 +1,7 @@
 // What one continuous query changes in one tick, as rows of its output stream.
 //
-// Owns: the rows, as encoded chunks in the memory of the tick. May call: pg/, spool/slot_batch,
+// Owns: the rows, as encoded chunks in the memory of the tick, and the firing of triggers that the
+// output stream has. May call: pg/, spool/slot_batch,
 // view. Invariants: rows are in the order of the changes; those of a subtransaction that was
 // rolled back are taken back; a change that no reader of the view could see is none.
 #pragma once
@@ -11,6 +12,9 @@
 
 namespace pipeline::fold {
 
+/// True if rows of the output stream are wanted beside by those who read it: it has triggers.
+bool has_triggers(Oid output);
+
 struct Emission;
 
 struct EmittedChunk {
@@ -19,11 +23,12 @@ struct EmittedChunk {
     Size size;
 };
 
-/// For one tick, whose memory `context` is. nullptr if the output stream is locked by somebody.
+/// For one tick, whose memory `context` is. The output stream is locked.
 Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext context);
 
-/// For a turn of the view, as its owner and with its settings: what computes a view's row from a
-/// stored one. Not for transforms.
+/// For a turn of the query, as its owner and with its settings, from here to close_changes().
+/// Triggers of the output stream fire at the end of it. `matrel` is nullptr for transforms; else
+/// it is prepared what computes a view's row from a stored one.
 void open_changes(Emission *emission, Relation matrel);
 
 /// A group's row before and after, as it is stored, and what came to it; `before` may be nullptr.

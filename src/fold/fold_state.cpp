@@ -118,7 +118,15 @@ List *readers_of(Oid output, const List *queries)
     return readers;
 }
 
-/// `own` are this worker's; readers may be anybody's.
+bool reads_output(const view::ContinuousQuery *reader, const List *queries)
+{
+    for (auto *query : pg::each<view::ContinuousQuery>(queries))
+        if (OidIsValid(query->output) && reader->reads_stream(query->output))
+            return true;
+    return false;
+}
+
+/// `own_queries` are this worker's; readers may be anybody's.
 void refresh_views(const List *own_queries, const List *queries)
 {
     List *fresh = NIL;
@@ -130,6 +138,7 @@ void refresh_views(const List *own_queries, const List *queries)
             view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
         bool const mended = view->query.failed && !query->failed;
         view->query = *query;
+        view->reads_output = reads_output(query, queries);
         list_free(view->readers);
         view->readers = readers_of(query->output, queries);
         Consumer *const own = find_consumer(query->view);

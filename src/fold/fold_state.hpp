@@ -38,6 +38,7 @@ struct ViewMachine {
 
 struct FoldedView {
     view::ContinuousQuery query;
+    bool reads_output;  ///< of another query
     List *readers;      ///< OIDs of the views that read its output, of this worker or not
     Emission *emission; ///< what it has changed in this tick; nullptr: nothing, or nobody reads it
     bool folded;        ///< its turn in this tick went well

@@ -14,13 +14,22 @@ namespace {
     pg_unreachable();
 }
 
+/// partial::GroupReceiver
+void hand_on_row(TupleTableSlot *row, void *arg)
+{
+    emit_row(static_cast<Emission *>(arg), row);
+}
+
 } // namespace
 
 MatrelWriter open_matrel(Relation matrel, const FoldedView *view, bool write)
 {
     ViewMachine *const machine = view->machine;
-    MatrelWriter writer{machine, nullptr, nullptr};
-    if (machine->append) {
+    MatrelWriter writer{machine, nullptr, nullptr, nullptr};
+    if (view->query.kind == view::QueryKind::kTransform) {
+        writer.emission = view->emission;
+        open_changes(writer.emission, nullptr);
+    } else if (machine->append) {
         writer.rows = open_append(matrel, view->emission, write);
         if (writer.rows == nullptr)
             refuse_half_restored(matrel, "guard trigger");
@@ -37,6 +46,10 @@ void fold_into(const MatrelWriter &writer)
     partial::GeneralPlan *const plan = writer.machine->plan;
     const partial::VectorPlan *const vector_plan = writer.machine->vector_plan;
     const spool::Feed &feed = *spool::current_feed();
+    if (writer.emission != nullptr) {
+        partial::run_plan(plan, hand_on_row, writer.emission);
+        return;
+    }
     if (writer.rows != nullptr) {
         partial::run_plan(plan, append_row, writer.rows);
         return;
@@ -62,7 +75,9 @@ void fold_into(const MatrelWriter &writer)
 
 void close_matrel(const MatrelWriter &writer)
 {
-    if (writer.rows != nullptr)
+    if (writer.emission != nullptr)
+        close_changes(writer.emission);
+    else if (writer.rows != nullptr)
         close_append(writer.rows);
     else
         close_groups(writer.groups);

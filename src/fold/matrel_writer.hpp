@@ -12,8 +12,9 @@ namespace pipeline::fold {
 
 struct MatrelWriter {
     ViewMachine *machine;
-    GroupWriter *groups; ///< one of the two is nullptr
+    GroupWriter *groups; ///< one of the three is not nullptr
     AppendWriter *rows;
+    Emission *emission; ///< of a transform, whose rows are written nowhere
 };
 
 /// Raises ERRCODE_LOCK_NOT_AVAILABLE while a restore of the table is under way.

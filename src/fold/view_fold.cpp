@@ -11,6 +11,7 @@
 #include "pg/stop_points.hpp"
 #include "spool/feed.hpp"
 #include "spool/rendezvous.hpp"
+#include "view/output.hpp"
 
 extern "C" {
 #include "storage/lmgr.h"
@@ -130,6 +131,20 @@ bool sees_all_readers(const FoldedView *view)
     return true;
 }
 
+/// False if somebody holds a lock on the output stream.
+bool open_output(FoldedView *view, MemoryContext context)
+{
+    Oid const output = view->query.output;
+    if (!OidIsValid(output))
+        return true;
+    if (!ConditionalLockRelationOid(output, AccessShareLock))
+        return false;
+    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(output)) &&
+        (view->readers != NIL || has_triggers(output)))
+        view->emission = begin_emission(view->query, context);
+    return true;
+}
+
 void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
 {
     ready_machine(view, definition);
@@ -189,6 +204,17 @@ void limit_lock_waits()
                              true, 0, false);
 }
 
+/// Of output streams the right to the view behind them counts, which no plan asks for.
+void check_sources(const FoldedView *view, Oid owner)
+{
+    if (!view->reads_output)
+        return;
+    List *streams = NIL;
+    for (int i = 0; i < view->query.nstreams; i++)
+        streams = lappend_oid(streams, view->query.streams[i]);
+    view::check_outputs(streams, owner);
+}
+
 /// Calls `fn(definition, matrel)` with everything that a turn of the view has around it.
 template <typename Fn> void in_turn_of(FoldedView *view, const spool::Feed &feed, Fn &&fn)
 {
@@ -197,6 +223,7 @@ template <typename Fn> void in_turn_of(FoldedView *view, const spool::Feed &feed
     const spool::Feed *const former = spool::set_feed(&feed);
     // As matview.c:refresh_by_match_merge: functions of the query run as the owner, restricted,
     // and the settings that they change are rolled back.
+    check_sources(view, definition->rd_rel->relowner);
     pg::as_user(definition->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION, [&] {
         int const level = NewGUCNestLevel();
         view::apply_creation_settings(definition);
@@ -349,14 +376,13 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
                    "another session creates a query that reads the view's output", 0};
         return outcome;
     }
-    if (view->readers != NIL) {
-        view->emission = begin_emission(view->query, collection.context);
-        if (view->emission == nullptr) {
-            outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
-                       "the view's output stream is locked by another session", 0};
-            return outcome;
-        }
+    if (!open_output(view, collection.context)) {
+        outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
+                   "the output stream is locked by another session", 0};
+        return outcome;
     }
+    if (view->query.kind == view::QueryKind::kTransform && view->emission == nullptr)
+        return outcome; // nobody wants its rows
 
     pg::stop_point("fold_before_view");
     start_timer(view->query.view);

@@ -40,7 +40,8 @@ CREATE VIEW pipelinedb.views AS
            q.streams::pg_catalog.regclass[] AS streams
       FROM pipelinedb.query q
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) q.view
-      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace;
+      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+     WHERE q.kind OPERATOR(pg_catalog.=) 'v';
 COMMENT ON VIEW pipelinedb.views IS 'continuous views and their state';
 COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate), failed, or lost (detached, since the spool was full)';
 COMMENT ON COLUMN pipelinedb.views.stream IS 'the stream that it reads; of several the first';

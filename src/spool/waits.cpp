@@ -1,7 +1,9 @@
 #include "spool/rendezvous.hpp"
 
+#include "pg/list.hpp"
 #include "pg/settings.hpp"
 #include "spool/shared_state.hpp"
+#include "view/catalog.hpp"
 
 extern "C" {
 #include "access/transam.h"
@@ -323,6 +325,24 @@ bool has_waiters()
 
 } // namespace pipeline::spool
 
+namespace pipeline::spool {
+namespace {
+
+/// How often a row can come back to the spool on its way: triggers of output streams may insert
+/// into streams, and what another fold worker reads is handed to it that way.
+int count_hops()
+{
+    int hops = 0;
+    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries()))
+        if (OidIsValid(query->output) &&
+            (query->kind == view::QueryKind::kTransform || settings::num_workers > 1))
+            hops++;
+    return hops;
+}
+
+} // namespace
+} // namespace pipeline::spool
+
 extern "C" {
 
 PG_FUNCTION_INFO_V1(pipeline_flush);
@@ -336,8 +356,10 @@ Datum pipeline_flush(PG_FUNCTION_ARGS)
     if (RecoveryInProgress())
         ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
                         errmsg("cannot execute %s during recovery", "pipelinedb.flush()")));
-    WaitResult const result =
-        wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, {}, -1, true);
+    // Each further wait covers what the folds of the one before have written to streams.
+    WaitResult result = WaitResult::kDone;
+    for (int hops = count_hops(); hops >= 0 && result == WaitResult::kDone; hops--)
+        result = wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, {}, -1, true);
     if (result == WaitResult::kHalted)
         ereport(WARNING, (errmsg("folding is turned off"),
                           errdetail("Rows that were written are kept until it is turned on again."),

@@ -9,6 +9,7 @@
 #include "spool/view_lock.hpp"
 #include "spool/writer.hpp"
 #include "view/catalog.hpp"
+#include "view/create_transform.hpp"
 #include "view/creation_notices.hpp"
 #include "view/creation_settings.hpp"
 #include "view/decompose.hpp"
@@ -58,6 +59,8 @@ void refuse_check_option(const ViewStmt *statement)
     pg_unreachable();
 }
 
+} // namespace
+
 void check_kind_of_view(const ViewStmt *statement)
 {
     if (statement->replace)
@@ -69,6 +72,8 @@ void check_kind_of_view(const ViewStmt *statement)
     refuse_check_option(statement);
 }
 
+namespace {
+
 /// Rows of an append view are never updated.
 int fillfactor_of(const ViewOptions &options, bool append)
 {
@@ -78,7 +83,8 @@ int fillfactor_of(const ViewOptions &options, bool append)
     return append ? kFull : settings::fillfactor;
 }
 
-/// As DefineView (view.c) does it with CREATE VIEW v(a, b).
+} // namespace
+
 void apply_aliases(Query *query, List *aliases)
 {
     int i = 0;
@@ -87,7 +93,6 @@ void apply_aliases(Query *query, List *aliases)
             entry->resname = pstrdup(strVal(list_nth(aliases, i++)));
 }
 
-/// A user's event trigger on ddl_command_end may have given the view to somebody else by now.
 void follow_owner(Oid view, Oid relid)
 {
     Oid const owner = pg::relation_owner(view);
@@ -101,6 +106,8 @@ List *definition_options()
 {
     return lcons(make_option(kActionOption, "definition"), current_creation_settings());
 }
+
+namespace {
 
 /// What a restore needs to know beside the definition (restore.cpp).
 List *window_options(const Decomposition &parts)
@@ -154,7 +161,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
                                make_option(kDefinitionOption, get_rel_name(definition))),
                     window_options(parts));
     store_options(view, list_concat(own, stored_options(view)));
-    register_view(view, definition, matrel, streams);
+    register_query(QueryKind::kView, view, definition, matrel, streams);
     if (parts.window != nullptr)
         set_expiry(view, parts.time_column, *parts.window);
 }
@@ -248,7 +255,7 @@ void start_counting(const ContinuousQuery &query)
     spool::insert_start_progress(query.view);
 }
 
-void register_view(Oid view, Oid definition, Oid matrel, const List *streams)
+void register_query(QueryKind kind, Oid view, Oid definition, Oid matrel, const List *streams)
 {
     ObjectAddress dependent, referenced;
     ObjectAddressSet(dependent, RelationRelationId, view);
@@ -268,7 +275,7 @@ void register_view(Oid view, Oid definition, Oid matrel, const List *streams)
     query.created_seq = spool::last_chunk_seq();
     query.worker = worker_for(query);
     query.active = true;
-    query.kind = QueryKind::kView;
+    query.kind = kind;
     insert_query(query);
     CommandCounterIncrement();
     spool::wake_worker_at_commit(query.worker);
@@ -284,7 +291,8 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
         strcmp(action, "definition") != 0 && strcmp(action, "transform") != 0)
         ereport(ERROR,
                 (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid action \"%s\"", action),
-                 errhint("The only action is \"materialize\".")));
+                 errhint("Actions are \"materialize\" and \"transform\".")));
+    bool const is_transform = action != nullptr && strcmp(action, "transform") == 0;
     Query *const query = analyse_view_query(call);
     bool const plain =
         query->commandType != CMD_SELECT || query->utilityStmt != nullptr || query->hasModifyingCTE;
@@ -295,19 +303,19 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
     }
 
     spool::require_preload();
-    if (action != nullptr && strcmp(action, "transform") == 0)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("continuous transforms are not supported in this release"),
-                        errhint("Use a continuous view (action=materialize).")));
     if (action != nullptr && strcmp(action, "definition") == 0)
         restore_definition(call, next, query);
     else if (action != nullptr && definition != nullptr)
-        restore_view(call, next);
+        is_transform ? restore_transform(call, next) : restore_view(call, next);
     else if (plain || !names_a_stream(query))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-                        errmsg("a continuous view must read a stream"),
-                        errhint("Name a stream in FROM, or leave out action=materialize for an "
-                                "ordinary view.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+                 errmsg("a continuous %s must read a stream", is_transform ? "transform" : "view"),
+                 errhint("Name a stream in FROM, or leave out action=%s for an ordinary "
+                         "view.",
+                         action)));
+    else if (is_transform)
+        create_transform(call, next, query);
     else
         create_continuous_view(call, next, query);
 }

@@ -34,7 +34,26 @@ void start_counting(const ContinuousQuery &query);
 /// A copy of the query that a view or a definition stores.
 Query *stored_query(Oid view);
 
-/// Registers a view whose relations exist: catalog row, start progress, dependency.
-void register_view(Oid view, Oid definition, Oid matrel, const List *streams);
+/// What is refused for every continuous query, whatever it selects.
+void check_kind_of_view(const ViewStmt *statement);
+
+/// As DefineView (view.c) does it with CREATE VIEW v(a, b).
+void apply_aliases(Query *query, List *aliases);
+
+/// Gives `relid` to the owner of `view`: a user's event trigger on ddl_command_end may have given
+/// the view to somebody else by now.
+void follow_owner(Oid view, Oid relid);
+
+/// The options of a new definition.
+List *definition_options();
+
+/// For restores: the definition of that name, an error if it is none; and whether the current user
+/// may link it to a view.
+Oid find_definition(const char *name, Oid schema);
+void check_definition(Oid definition);
+
+/// Registers a query whose relations exist: catalog row, start progress, dependency. The matrel
+/// of a transform is the transform itself.
+void register_query(QueryKind kind, Oid view, Oid definition, Oid matrel, const List *streams);
 
 } // namespace pipeline::view

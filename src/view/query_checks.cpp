@@ -120,11 +120,16 @@ List *check_query(Query *query)
 {
     check_clauses(query);
     List *const streams = check_from(query);
+    check_expressions(query);
+    check_keys(query);
+    return streams;
+}
+
+void check_expressions(Query *query)
+{
     Index depth = 0;
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->targetList), &depth);
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->jointree), &depth);
-    check_keys(query);
-    return streams;
 }
 
 void check_no_temporary_objects(Oid view)

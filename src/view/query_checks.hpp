@@ -20,6 +20,9 @@ namespace pipeline::view {
 /// from parse analysis and is not changed.
 List *check_query(Query *query);
 
+/// The part of it that concerns expressions.
+void check_expressions(Query *query);
+
 /// Raises an error if the stored query of `view` depends on a temporary object of any kind.
 void check_no_temporary_objects(Oid view);
 

@@ -70,6 +70,8 @@ Oid matrel_of(Oid view, const char *view_name)
     return entry->relid;
 }
 
+} // namespace
+
 Oid find_definition(const char *name, Oid schema)
 {
     Oid const definition = get_relname_relid(name, schema);
@@ -80,6 +82,17 @@ Oid find_definition(const char *name, Oid schema)
         refuse_link("view \"%s\" is not the definition of a continuous view", name);
     return definition;
 }
+
+void check_definition(Oid definition)
+{
+    if (!pg::owns_relation(definition, GetUserId()))
+        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(definition));
+    if (find_query(definition) != nullptr)
+        refuse_link("definition \"%s\" belongs to another continuous view",
+                    get_rel_name(definition));
+}
+
+namespace {
 
 /// Such statements can be written by hand. Queries run as the owner of the definition and
 /// write the table, so both must belong to one role, whose privileges the user has; nothing
@@ -96,11 +109,7 @@ void check_parts(Oid definition, Oid matrel)
     if (table.owner != def.owner)
         refuse_link("table \"%s\" does not belong to the owner of its definition",
                     get_rel_name(matrel));
-    if (!pg::owns_relation(definition, GetUserId()))
-        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(definition));
-    if (find_query(definition) != nullptr)
-        refuse_link("definition \"%s\" belongs to another continuous view",
-                    get_rel_name(definition));
+    check_definition(definition);
     if (find_query(matrel) != nullptr)
         refuse_link("table \"%s\" belongs to another continuous view", get_rel_name(matrel));
 }
@@ -192,7 +201,7 @@ void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
                                              make_option(kDefinitionOption, definition_name)),
                                   window_options(options.own));
     store_options(view, list_concat(own, stored_options(view)));
-    register_view(view, definition, matrel, streams_of(query));
+    register_query(QueryKind::kView, view, definition, matrel, streams_of(query));
     restore_window(view, matrel, options.own);
 }
 

@@ -86,7 +86,7 @@ const ContinuousQuery *lock_view(text *name)
     Oid const relid =
         RangeVarGetRelidExtended(range, ShareUpdateExclusiveLock, 0, check_owner, nullptr);
     ContinuousQuery *const query = find_query(relid);
-    if (query == nullptr || query->view != relid)
+    if (query == nullptr || query->view != relid || query->kind != QueryKind::kView)
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                         errmsg("\"%s\" is not a continuous view", range->relname)));
     return query;
