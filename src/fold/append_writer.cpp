@@ -106,9 +106,9 @@ void close_append(AppendWriter *writer)
     FreeBulkInsertState(writer->bulk);
     for (int i = 0; i < writer->nslots; i++)
         ExecDropSingleTupleTableSlot(writer->rows[i]);
-    close_target(writer->target);
     if (writer->emission != nullptr)
-        close_changes(writer->emission);
+        close_changes(writer->emission, writer->target.matrel);
+    close_target(writer->target);
     MemoryContextDelete(writer->scratch);
 }
 

@@ -1,5 +1,7 @@
 #include "fold/emission.hpp"
 
+#include "fold/fold_state.hpp"
+#include "fold/window_output.hpp"
 #include "pg/clock.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
@@ -40,8 +42,7 @@ struct Firing {
 struct Emission {
     MemoryContext context;
     MemoryContext scratch; ///< reset after each row
-    Oid view;
-    Oid output;
+    FoldedView *view;
     spool::SlotBatch *batch;
     TupleTableSlot *row; ///< of the output stream
     int arrival;         ///< index of arrival_timestamp in it
@@ -50,6 +51,7 @@ struct Emission {
     int capacity;
     RowOfView shown;
     Firing firing;
+    WindowOutput *window; ///< nullptr: the view has none
 };
 
 namespace {
@@ -166,6 +168,14 @@ void add_row(Emission *emission)
     MemoryContextReset(emission->scratch);
 }
 
+void add_change(Emission *emission, NullableDatum old, NullableDatum now)
+{
+    set(emission, view::kOld - 1, old);
+    set(emission, view::kNew - 1, now);
+    set(emission, emission->arrival, {TimestampTzGetDatum(pg::statement_time()), false});
+    add_row(emission);
+}
+
 } // namespace
 
 bool has_triggers(Oid output)
@@ -174,15 +184,14 @@ bool has_triggers(Oid output)
                              [](Relation rel) { return wants_rows(rel->trigdesc); });
 }
 
-Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext context)
+Emission *begin_emission(FoldedView *view, MemoryContext context)
 {
     return pg::in_context(context, [&] {
         auto *emission = static_cast<Emission *>(palloc0(sizeof(Emission)));
         emission->context = context;
-        emission->view = query.view;
-        emission->output = query.output;
+        emission->view = view;
         emission->scratch = AllocSetContextCreate(context, "emitted row", ALLOCSET_DEFAULT_SIZES);
-        pg::with_relation(query.output, NoLock, [&](Relation output) {
+        pg::with_relation(view->query.output, NoLock, [&](Relation output) {
             TupleDesc const descriptor = CreateTupleDescCopy(RelationGetDescr(output));
             emission->row = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
             emission->arrival = descriptor->natts - 1;
@@ -195,16 +204,29 @@ Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext conte
 
 void open_changes(Emission *emission, Relation matrel)
 {
-    open_firing(&emission->firing, emission->output);
-    if (matrel != nullptr)
-        pg::with_relation(emission->view, NoLock, [&](Relation view) {
+    open_firing(&emission->firing, emission->view->query.output);
+    if (matrel == nullptr)
+        return;
+    if (emission->view->windowed)
+        emission->window = begin_window(emission->view, matrel);
+    pg::with_relation(emission->view->query.view, NoLock, [&](Relation view) {
+        if (emission->window == nullptr || emission->view->machine->append)
             prepare_row(&emission->shown, view, RelationGetDescr(matrel));
-        });
+    });
+    // Of rows the edge decides that is stored, not the clock.
+    if (emission->window != nullptr)
+        emission->shown.condition = nullptr;
 }
 
 void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *after,
                  TupleTableSlot *delta)
 {
+    if (emission->window != nullptr && !emission->view->machine->append) {
+        note_group(emission->window, after);
+        return;
+    }
+    if (emission->window != nullptr && !is_in_window(emission->window, after))
+        return;
     pg::in_context(emission->scratch, [&] {
         NullableDatum const none{Datum(0), true};
         NullableDatum const old = before != nullptr ? shown_row(emission->shown, before) : none;
@@ -214,16 +236,27 @@ void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *aft
             return;
         }
         ExecClearTuple(emission->row);
-        set(emission, view::kOld - 1, old);
-        set(emission, view::kNew - 1, now);
-        set(emission, view::kDelta - 1, {ExecFetchSlotHeapTupleDatum(delta), false});
-        set(emission, emission->arrival, {TimestampTzGetDatum(pg::statement_time()), false});
-        add_row(emission);
+        if (emission->window == nullptr)
+            set(emission, view::kDelta - 1, {ExecFetchSlotHeapTupleDatum(delta), false});
+        add_change(emission, old, now);
     });
 }
 
-void close_changes(Emission *emission)
+/// ChangeReceiver of a window.
+static void receive_change(NullableDatum before, NullableDatum now, void *arg)
 {
+    auto *const emission = static_cast<Emission *>(arg);
+    if (is_same(before, now))
+        return;
+    ExecClearTuple(emission->row);
+    add_change(emission, before, now);
+}
+
+void close_changes(Emission *emission, Relation matrel)
+{
+    if (emission->window != nullptr)
+        emission->view->window_due = end_window(emission->window, matrel, receive_change, emission);
+    emission->window = nullptr;
     close_firing(&emission->firing);
     if (emission->shown.estate == nullptr)
         return;
@@ -262,6 +295,7 @@ void roll_back_emission(Emission *emission, EmissionMark mark)
     // The turn has ended by an error: what it had opened went with its memory.
     emission->shown = {};
     emission->firing = {};
+    emission->window = nullptr;
     MemoryContextReset(emission->scratch);
 }
 

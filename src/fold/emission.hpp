@@ -16,6 +16,7 @@ namespace pipeline::fold {
 bool has_triggers(Oid output);
 
 struct Emission;
+struct FoldedView;
 
 struct EmittedChunk {
     int32 nrows;
@@ -24,18 +25,19 @@ struct EmittedChunk {
 };
 
 /// For one tick, whose memory `context` is. The output stream is locked.
-Emission *begin_emission(const view::ContinuousQuery &query, MemoryContext context);
+Emission *begin_emission(FoldedView *view, MemoryContext context);
 
 /// For a turn of the query, as its owner and with its settings, from here to close_changes().
 /// Triggers of the output stream fire at the end of it. `matrel` is nullptr for transforms; else
 /// it is prepared what computes a view's row from a stored one.
 void open_changes(Emission *emission, Relation matrel);
 
+/// Of a window, the changes are found at the end of the turn (window_output.hpp).
 /// A group's row before and after, as it is stored, and what came to it; `before` may be nullptr.
 void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *after,
                  TupleTableSlot *delta);
 
-void close_changes(Emission *emission);
+void close_changes(Emission *emission, Relation matrel);
 
 /// A row of a transform.
 void emit_row(Emission *emission, TupleTableSlot *row);

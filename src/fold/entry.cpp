@@ -229,7 +229,7 @@ long sleep_time(const Pace &pace, TimestampTz now)
     if (!pace.spool_clean) // then it does not exit
         timeout = pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
     timeout = std::max(timeout, 1L);
-    for (long const wait : {next_retry(now), report_rejected(now)})
+    for (long const wait : {next_retry(now), report_rejected(now), next_window_move()})
         if (wait >= 0)
             timeout = std::min(timeout, wait);
     if (pace.placement_failed)
@@ -281,7 +281,7 @@ void look_at_placement(Pace *pace, RoundOutcome *round, TimestampTz now)
 /// True if the worker may end: nobody waits for it, and no view of it has to be tried again.
 bool is_idle(TimestampTz now)
 {
-    return !spool::has_waiters() && next_retry(now) < 0;
+    return !spool::has_waiters() && next_retry(now) < 0 && next_window_move() < 0;
 }
 
 /// Until the list of consumers is read again, one that was set aside is not in it.

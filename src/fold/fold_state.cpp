@@ -1,14 +1,17 @@
 #include "fold/fold_state.hpp"
 
 #include "fold/view_machine.hpp"
+#include "pg/clock.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "spool/progress_store.hpp"
 #include "spool/rendezvous.hpp"
 #include "spool/xid_sets.hpp"
+#include "view/output_checks.hpp"
 
 extern "C" {
 #include "utils/inval.h"
+#include "utils/timestamp.h"
 }
 
 #include <algorithm>
@@ -138,9 +141,13 @@ void refresh_views(const List *own_queries, const List *queries)
             view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
         bool const mended = view->query.failed && !query->failed;
         view->query = *query;
+        view->windowed = OidIsValid(query->output) && view::has_window(query);
         view->reads_output = reads_output(query, queries);
+        List *const readers = readers_of(query->output, queries);
+        if (view->windowed && view->readers == NIL && readers != NIL)
+            view->window_due = DT_NOBEGIN; // look
         list_free(view->readers);
-        view->readers = readers_of(query->output, queries);
+        view->readers = readers;
         Consumer *const own = find_consumer(query->view);
         if (own != nullptr && mended)
             own->retry_at = 0;
@@ -354,6 +361,36 @@ bool has_running_view(const Consumer *consumer)
         if (view->consumer == consumer && view->runs())
             return true;
     return false;
+}
+
+bool is_window_due(const FoldedView *view)
+{
+    return view->windowed && view->window_due != 0 && view->runs() &&
+           pg::statement_time() >= view->window_due;
+}
+
+bool has_window_due(const Consumer *consumer)
+{
+    for (auto *view : pg::each<FoldedView>(the_state.views))
+        if (view->consumer == consumer && is_window_due(view))
+            return true;
+    return false;
+}
+
+/// A view that is set aside is tried again when its consumer is.
+long next_window_move()
+{
+    TimestampTz const now = pg::now();
+    long shortest = -1;
+    for (auto *view : pg::each<FoldedView>(the_state.views)) {
+        if (!view->windowed || view->window_due == 0 || !view->runs() ||
+            view->consumer->retry_at != 0)
+            continue;
+        long const wait =
+            std::max(1L, TimestampDifferenceMilliseconds(now, std::max(now, view->window_due)));
+        shortest = shortest < 0 ? wait : std::min(shortest, wait);
+    }
+    return shortest;
 }
 
 bool is_stuck(const Consumer *consumer)

@@ -41,8 +41,10 @@ struct FoldedView {
     bool reads_output;  ///< of another query
     List *readers;      ///< OIDs of the views that read its output, of this worker or not
     Emission *emission; ///< what it has changed in this tick; nullptr: nothing, or nobody reads it
-    bool folded;        ///< its turn in this tick went well
-    List *handed;       ///< OIDs of the readers that got that for their turn in the same tick
+    bool windowed;      ///< it has a window, and an output stream
+    TimestampTz window_due; ///< when the window moves next; 0 = not before rows come
+    bool folded;            ///< its turn in this tick went well
+    List *handed;           ///< OIDs of the readers that got that for their turn in the same tick
     view::Truncation *truncation; ///< nullptr: it was never truncated
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr
@@ -177,6 +179,13 @@ FoldedView *view_of(const Consumer *consumer);
 /// True if a running view of the consumer reads `source`, a stream or the view itself.
 bool is_wanted(const Consumer *consumer, Oid source);
 bool has_running_view(const Consumer *consumer);
+
+/// Something leaves the window of a view whose output is read: it has a turn without rows, too.
+bool is_window_due(const FoldedView *view);
+bool has_window_due(const Consumer *consumer);
+
+/// In how many ms that is next, -1 = not before rows come.
+long next_window_move();
 
 /// Set aside for longer than a passing lock: nobody waits for it to see his own rows.
 bool is_stuck(const Consumer *consumer);

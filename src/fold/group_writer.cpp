@@ -463,7 +463,7 @@ void close_groups(GroupWriter *writer)
     ExecDropSingleTupleTableSlot(writer->changed);
     if (writer->emission != nullptr) {
         ExecDropSingleTupleTableSlot(writer->delta);
-        close_changes(writer->emission);
+        close_changes(writer->emission, writer->target.matrel);
     }
     for (int i = 0; i < writer->nslots; i++)
         ExecDropSingleTupleTableSlot(writer->fresh[i]);

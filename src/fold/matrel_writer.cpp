@@ -76,7 +76,7 @@ void fold_into(const MatrelWriter &writer)
 void close_matrel(const MatrelWriter &writer)
 {
     if (writer.emission != nullptr)
-        close_changes(writer.emission);
+        close_changes(writer.emission, nullptr);
     else if (writer.rows != nullptr)
         close_append(writer.rows);
     else

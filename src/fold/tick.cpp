@@ -315,7 +315,8 @@ void run_transaction(Oid id, MemoryContext context, TickOutcome *outcome)
             CommitTransactionCommand();
             return;
         }
-        if (tick->collection.nchunks > 0 || has_view_that_must_leave(consumer))
+        if (tick->collection.nchunks > 0 || has_view_that_must_leave(consumer) ||
+            has_window_due(consumer))
             fold_views(tick);
         store_progress(tick);
         end_attempt(consumer);

@@ -141,7 +141,7 @@ bool open_output(FoldedView *view, MemoryContext context)
         return false;
     if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(output)) &&
         (view->readers != NIL || has_triggers(output)))
-        view->emission = begin_emission(view->query, context);
+        view->emission = begin_emission(view, context);
     return true;
 }
 
@@ -351,7 +351,7 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
 ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool careful)
 {
     ViewOutcome outcome{ViewResult::kFolded, 0, nullptr, 0};
-    if (!has_chunk_for(view, collection, i))
+    if (!has_chunk_for(view, collection, i) && !is_window_due(view))
         return outcome;
     if (!lock_relations(view->query)) {
         outcome = {ViewResult::kBlocked, ERRCODE_LOCK_NOT_AVAILABLE,
@@ -381,6 +381,8 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
                    "the output stream is locked by another session", 0};
         return outcome;
     }
+    if (view->windowed && view->emission == nullptr)
+        view->window_due = 0; // nobody reads the output
     if (view->query.kind == view::QueryKind::kTransform && view->emission == nullptr)
         return outcome; // nobody wants its rows
 

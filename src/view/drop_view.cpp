@@ -12,6 +12,7 @@
 #include "view/output.hpp"
 #include "view/truncation.hpp"
 #include "view/rejected.hpp"
+#include "view/window_edge.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -80,6 +81,7 @@ void on_drop(Oid relid)
     spool::delete_progress(query->view);
     delete_truncation(query->view);
     forget_rejected(query->view);
+    forget_edge(query->view);
     remember(query);
 }
 

@@ -1,11 +1,14 @@
 #include "view/output.hpp"
 
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "view/create_view.hpp"
 #include "view/matrel.hpp"
 #include "view/output_checks.hpp"
 #include "view/stream_rules.hpp"
+#include "view/window_edge.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -73,6 +76,13 @@ void open_to_all(Oid output)
     run_subcommand(grant);
 }
 
+/// While nobody read the output, nobody was told what left the window.
+void begin_edge(const ContinuousQuery *query)
+{
+    int64 const step = step_of_definition(stored_query(query->definition));
+    store_edge(query->view, edge_at(pg::now(), query->expire_after, step));
+}
+
 /// The owner of the view needs no right to create streams: the table is made with all rights, and
 /// given to him.
 Oid create_output(const ContinuousQuery *query)
@@ -91,6 +101,8 @@ Oid create_output(const ContinuousQuery *query)
         run_subcommand(statement);
         open_to_all(get_relname_relid(name, schema));
     });
+    if (has_window(query))
+        begin_edge(query);
     return get_relname_relid(name, schema);
 }
 
@@ -121,6 +133,14 @@ void set_option(Oid output, const char *view_name)
     CommandCounterIncrement();
 }
 
+bool is_read(Oid stream)
+{
+    for (auto *query : pg::each<ContinuousQuery>(list_queries()))
+        if (query->reads_stream(stream))
+            return true;
+    return false;
+}
+
 } // namespace
 
 Oid ensure_output(const ContinuousQuery *query)
@@ -147,9 +167,14 @@ void check_outputs(const List *streams, Oid role)
 
 void hold_outputs(const List *streams)
 {
-    for (Oid const stream : pg::each_oid(streams))
-        if (const ContinuousQuery *const query = find_query_of_output(stream); query != nullptr)
-            LockRelationOid(query->matrel, ShareLock);
+    for (Oid const stream : pg::each_oid(streams)) {
+        const ContinuousQuery *const query = find_query_of_output(stream);
+        if (query == nullptr)
+            continue;
+        LockRelationOid(query->matrel, ShareLock);
+        if (has_window(query) && !is_read(stream))
+            begin_edge(query);
+    }
 }
 
 /// Such statements can be written by hand, too.
