@@ -111,6 +111,21 @@ void refresh_truncations(const List *truncations)
     }
 }
 
+void drop_earlier(FoldedView *view)
+{
+    if (view->earlier.xids != nullptr)
+        pfree(view->earlier.xids);
+    view->earlier = {0, nullptr};
+}
+
+void refresh_earlier(const List *rows)
+{
+    for (auto *view : pg::each<FoldedView>(the_state.views)) {
+        drop_earlier(view);
+        view->earlier = earlier_writers_of(view->query.view, rows);
+    }
+}
+
 List *readers_of(Oid output, const List *queries)
 {
     List *readers = NIL;
@@ -158,6 +173,7 @@ void refresh_views(const List *own_queries, const List *queries)
         drop_machine(gone);
         drop_truncation(gone);
         list_free(gone->readers);
+        drop_earlier(gone);
         pfree(gone);
     }
     list_free(the_state.views);
@@ -226,6 +242,20 @@ FoldState &state()
     return the_state;
 }
 
+spool::Transactions earlier_writers_of(Oid view, const List *rows)
+{
+    spool::Transactions found{0, nullptr};
+    for (auto *row : pg::each<view::EarlierWriter>(rows)) {
+        if (row->view != view)
+            continue;
+        if (found.xids == nullptr)
+            found.xids = static_cast<uint64 *>(
+                palloc(sizeof(uint64) * static_cast<Size>(list_length(rows))));
+        found.xids[found.count++] = row->xid;
+    }
+    return found;
+}
+
 void init_state()
 {
     the_state.number = spool::worker_number();
@@ -254,6 +284,7 @@ bool refresh_state()
     const List *const stored = spool::list_progress(snapshot);
     const List *const queries = without_lost(view::list_queries(snapshot));
     List *const truncations = view::list_truncations(snapshot);
+    const List *const earlier = view::list_earlier_writers(snapshot);
     UnregisterSnapshot(snapshot);
     delete_orphans(stored, queries);
     the_state.other_workers = other_workers(queries);
@@ -263,6 +294,7 @@ bool refresh_state()
         refresh_consumers(rows);
         refresh_views(own, queries);
         refresh_truncations(truncations);
+        refresh_earlier(earlier);
     });
     return true;
 }

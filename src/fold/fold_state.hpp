@@ -15,6 +15,7 @@
 #include "spool/progress_store.hpp"
 #include "spool/reader.hpp"
 #include "view/catalog.hpp"
+#include "view/earlier_writers.hpp"
 #include "view/truncation.hpp"
 
 namespace pipeline::fold {
@@ -46,6 +47,7 @@ struct FoldedView {
     bool folded;            ///< its turn in this tick went well
     List *handed;           ///< OIDs of the readers that got that for their turn in the same tick
     view::Truncation *truncation; ///< nullptr: it was never truncated
+    spool::Transactions earlier;  ///< that had aggregated at its start (view/earlier_writers.hpp)
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr
     bool endless;         ///< it did not end when it was canceled
@@ -62,11 +64,21 @@ struct FoldedView {
     bool runs() const { return query.active && !query.failed; }
 
     /// Do the rows of a chunk count, as far as the transactions that created and truncated the
-    /// view go? Of both, what was written later.
-    bool counts(uint64 xid, int64 seq) const
+    /// view, or wrote beside its creation, go? Of the first two, what was written later; of the
+    /// others nothing, but what was meant for this view, which they could name only later.
+    bool counts(Oid source, uint64 xid, int64 seq) const
     {
         return (xid != U64FromFullTransactionId(query.created_xid) || seq > query.created_seq) &&
-               (truncation == nullptr || !truncation->covers(xid, seq));
+               (truncation == nullptr || !truncation->covers(xid, seq)) &&
+               (source == query.view || !is_earlier(xid));
+    }
+
+    bool is_earlier(uint64 xid) const
+    {
+        for (int i = 0; i < earlier.count; i++)
+            if (earlier.xids[i] == xid)
+                return true;
+        return false;
     }
 
     bool reads(Oid source) const { return query.reads(source); }
@@ -143,6 +155,9 @@ struct FoldState {
 };
 
 FoldState &state();
+
+/// What the view does not count, of `rows` (EarlierWriter *); in CurrentMemoryContext.
+spool::Transactions earlier_writers_of(Oid view, const List *rows);
 
 /// Registers the relcache callback and makes the contexts. Once per worker.
 void init_state();

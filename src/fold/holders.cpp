@@ -25,13 +25,15 @@ Holder *holder_of(const List *holders, const view::ContinuousQuery *query)
     return found;
 }
 
-FoldedView *make_view(const view::ContinuousQuery *query, const List *truncations)
+FoldedView *make_view(const view::ContinuousQuery *query, const List *truncations,
+                      const List *earlier)
 {
     auto *view = static_cast<FoldedView *>(palloc0(sizeof(FoldedView)));
     view->query = *query;
     for (auto *truncation : pg::each<view::Truncation>(truncations))
         if (truncation->view == query->view)
             view->truncation = truncation;
+    view->earlier = earlier_writers_of(query->view, earlier);
     return view;
 }
 
@@ -41,6 +43,7 @@ List *list_holders(Snapshot snapshot)
 {
     List *const stored = spool::list_progress(snapshot);
     List *const truncations = view::list_truncations(snapshot);
+    const List *const earlier = view::list_earlier_writers(snapshot);
     List *all = NIL;
     for (auto *row : pg::each<spool::StoredProgress>(stored)) {
         auto *holder = static_cast<Holder *>(palloc0(sizeof(Holder)));
@@ -52,7 +55,7 @@ List *list_holders(Snapshot snapshot)
         if (query->lost)
             continue;
         Holder *const holder = holder_of(all, query);
-        holder->views = lappend(holder->views, make_view(query, truncations));
+        holder->views = lappend(holder->views, make_view(query, truncations, earlier));
     }
     List *holders = NIL;
     for (auto *holder : pg::each<Holder>(all))
@@ -70,7 +73,7 @@ bool lacks(const Holder *holder, const spool::StoredChunk &chunk)
         if (progress.big[i].xid == chunk.xid && chunk.seq <= progress.big[i].seq)
             return false;
     for (auto *view : pg::each<FoldedView>(holder->views))
-        if (view->reads(chunk.stream) && view->counts(chunk.xid, chunk.seq))
+        if (view->reads(chunk.stream) && view->counts(chunk.stream, chunk.xid, chunk.seq))
             return true;
     return false;
 }

@@ -27,7 +27,7 @@ namespace {
 bool is_for(const FoldedView *view, const TickChunk &chunk, int consumer)
 {
     return (chunk.consumers & 1u << consumer) != 0 && view->reads(chunk.stream) &&
-           view->counts(chunk.xid, chunk.seq);
+           view->counts(chunk.stream, chunk.xid, chunk.seq);
 }
 
 bool has_chunk_for(const FoldedView *view, const Collection &collection, int consumer)

@@ -24,9 +24,11 @@ namespace {
 /// Columns of pipelinedb.progress.
 enum Column : AttrNumber { kConsumer = 1, kFolded, kBigXids, kBigSeqs, kNumColumns = kBigSeqs };
 
-/// As widen_snapshot_xid in xid8funcs.c: every xid of a snapshot is of the same epoch as the
-/// next xid, read after the snapshot was taken, or of the one before.
-uint64 widen(TransactionId xid, FullTransactionId next)
+} // namespace
+
+/// As widen_snapshot_xid in xid8funcs.c: every xid that runs is of the same epoch as the
+/// next xid, read after that, or of the one before.
+uint64 widen_xid(TransactionId xid, FullTransactionId next)
 {
     uint32 epoch = EpochFromFullTransactionId(next);
     if (!TransactionIdIsNormal(xid))
@@ -35,8 +37,6 @@ uint64 widen(TransactionId xid, FullTransactionId next)
         epoch--;
     return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
 }
-
-} // namespace
 
 /// The type's own input function builds the datum: its layout is private to xid8funcs.c.
 Datum pg_snapshot_datum(const XidSet &set)
@@ -70,12 +70,12 @@ XidSet xid_set_of(Snapshot snapshot, MemoryContext context)
 {
     FullTransactionId const next = ReadNextFullTransactionId();
     XidSet set;
-    set.xmin = widen(snapshot->xmin, next);
-    set.xmax = widen(snapshot->xmax, next);
+    set.xmin = widen_xid(snapshot->xmin, next);
+    set.xmax = widen_xid(snapshot->xmax, next);
     set.xip = static_cast<uint64 *>(
         MemoryContextAlloc(context, sizeof(uint64) * Max(snapshot->xcnt, 1u)));
     for (uint32 i = 0; i < snapshot->xcnt; i++)
-        set.xip[i] = widen(snapshot->xip[i], next);
+        set.xip[i] = widen_xid(snapshot->xip[i], next);
     std::sort(set.xip, set.xip + snapshot->xcnt);
     // A prepared transaction is there twice for a moment, while its session hands it over to
     // the dummy process (twophase.c, MarkAsPrepared).

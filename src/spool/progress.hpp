@@ -23,6 +23,10 @@ struct Progress {
     BigTransaction *big = nullptr;
 };
 
+/// A running transaction's id in 64 bits; `next` was read (ReadNextFullTransactionId) after it was
+/// seen to run.
+uint64 widen_xid(TransactionId xid, FullTransactionId next);
+
 /// The set of the transactions visible in `snapshot` (an MVCC snapshot), widened to 64 bits;
 /// in `context`. The caller's own transaction is not a member, if it had no xid yet.
 XidSet xid_set_of(Snapshot snapshot, MemoryContext context);

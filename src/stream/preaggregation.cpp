@@ -268,7 +268,7 @@ Preaggregation *begin_preaggregation(Relation stream, MemoryContext parent)
 {
     // A subtransaction cannot be begun there.
     if (IsInParallelMode() || !has_usual_abbreviations() ||
-        !spool::hold_views_of(RelationGetRelid(stream)))
+        !spool::begin_aggregating(RelationGetRelid(stream)))
         return nullptr;
     MemoryContext const context =
         AllocSetContextCreate(parent, "aggregation by writer", ALLOCSET_DEFAULT_SIZES);
@@ -295,6 +295,7 @@ Preaggregation *begin_preaggregation(Relation stream, MemoryContext parent)
     spool::set_feed(feed);
     if (failure.failed)
         raise_unless_a_fault(failure);
+    spool::cancel_aggregating(RelationGetRelid(stream));
     MemoryContextDelete(context);
     return nullptr;
 }

@@ -1,9 +1,9 @@
 // A large statement's rows are aggregated where they are written: groups go to the spool, not rows.
 //
 // Owns: the runs of all views of one stream, for one statement. May call: partial, spool,
-// view/catalog. Invariants: all views of the stream are served, or none; while it lives nobody
-// creates a view of the stream; a block of rows is taken whole or not at all, and what was taken
-// is written by write_groups() in the same statement.
+// view/catalog. Invariants: all views of the stream are served, or none; a view that is created
+// while it lives does not count the transaction (spool/view_lock); a block of rows is taken whole
+// or not at all, and what was taken is written by write_groups() in the same statement.
 #pragma once
 
 #include "pg/postgres.hpp"

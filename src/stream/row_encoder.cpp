@@ -46,8 +46,8 @@ int arrival_column(TupleDesc descriptor)
     return found;
 }
 
-/// A client that is slower than this (rows per second) gains nothing: it sends what it has, while
-/// CREATE VIEW waits for its commit.
+/// A client that is slower than this (rows per second) gains nothing: it sends what it has, and a
+/// view that is created before its commit could not count it.
 constexpr uint64 kSlowestAggregated = 20000;
 
 constexpr uint64 kNever = UINT64_MAX;

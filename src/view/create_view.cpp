@@ -4,6 +4,7 @@
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "pg/settings.hpp"
+#include "pg/stop_points.hpp"
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
 #include "spool/view_lock.hpp"
@@ -13,6 +14,7 @@
 #include "view/creation_notices.hpp"
 #include "view/creation_settings.hpp"
 #include "view/decompose.hpp"
+#include "view/earlier_writers.hpp"
 #include "view/from_checks.hpp"
 #include "view/grouping.hpp"
 #include "view/matrel.hpp"
@@ -245,13 +247,17 @@ void start_counting(const ContinuousQuery &query)
     Oid streams[kMaxStreams];
     std::copy_n(query.streams, query.nstreams, streams);
     std::sort(streams, streams + query.nstreams);
-    // Writers that aggregate have no groups for a view that they did not know.
+    // Writers that aggregate have no groups for a view that they did not know: those who have
+    // begun count as earlier ones, further ones write rows.
     for (int i = 0; i < query.nstreams; i++)
-        spool::lock_views_of(streams[i]);
+        spool::close_gate(streams[i]);
     // The fold worker takes this exclusively before it empties a spool generation, so chunks
     // that a view still uncommitted needs are kept.
     LockDatabaseObject(ExtensionRelationId, get_extension_oid("pipeline_ext", false), kCreationLock,
                        ShareLock);
+    // First the look, then the snapshot: who commits in between is visible there.
+    store_earlier_writers(query.view, spool::aggregating_writers(streams, query.nstreams));
+    pg::stop_point("create_looked");
     spool::insert_start_progress(query.view);
 }
 

@@ -9,6 +9,7 @@
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
 #include "view/catalog.hpp"
+#include "view/earlier_writers.hpp"
 #include "view/output.hpp"
 #include "view/truncation.hpp"
 #include "view/rejected.hpp"
@@ -80,6 +81,7 @@ void on_drop(Oid relid)
     delete_query(query->view);
     spool::delete_progress(query->view);
     delete_truncation(query->view);
+    delete_earlier_writers(query->view);
     forget_rejected(query->view);
     forget_edge(query->view);
     remember(query);
