@@ -21,8 +21,7 @@ namespace {
 using spool::kMaxWorkers;
 using spool::WorkerSet;
 
-/// A view and where it shall go. What belongs together (the views of one tree, once views read
-/// views) is one entry and moves in one transaction.
+/// A view and where it shall go.
 struct Placement {
     Oid view;
     int from;
@@ -76,27 +75,107 @@ void fill_quotas(const int *counts, int nviews, WorkerSet wanted, int *quotas)
         quotas[numbers[i]] = nviews / count + (i < nviews % count ? 1 : 0);
 }
 
+/// Queries that read one another's output, on whatever way: they are folded in one tick if one
+/// worker has them.
+struct Tree {
+    int home; ///< the number that has its oldest query
+    int size;
+};
+
+struct Trees {
+    int count;
+    Tree *trees; ///< by the age of their oldest query
+    int *of;     ///< of each query, the number of its tree
+};
+
+bool is_linked(const view::ContinuousQuery *one, const view::ContinuousQuery *other)
+{
+    return (OidIsValid(one->output) && other->reads_stream(one->output)) ||
+           (OidIsValid(other->output) && one->reads_stream(other->output));
+}
+
+/// `queries` are the oldest first, and nobody reads the output of a younger one: each joins the
+/// tree of what it reads.
+Trees find_trees(const List *queries)
+{
+    int const nqueries = list_length(queries);
+    auto const count = static_cast<Size>(nqueries) + 1;
+    Trees trees{0, static_cast<Tree *>(palloc(sizeof(Tree) * count)),
+                static_cast<int *>(palloc(sizeof(int) * count))};
+    auto *const root = static_cast<int *>(palloc(sizeof(int) * count));
+    auto const query = [&](int i) {
+        return static_cast<const view::ContinuousQuery *>(list_nth(queries, i));
+    };
+    for (int i = 0; i < nqueries; i++) {
+        root[i] = i;
+        for (int j = 0; j < i; j++) {
+            if (root[j] == root[i] || !is_linked(query(i), query(j)))
+                continue;
+            int const older = std::min(root[i], root[j]);
+            int const younger = std::max(root[i], root[j]);
+            for (int k = 0; k <= i; k++)
+                root[k] = root[k] == younger ? older : root[k];
+        }
+    }
+    for (int i = 0; i < nqueries; i++) {
+        if (root[i] == i) {
+            trees.of[i] = trees.count;
+            trees.trees[trees.count++] = {query(i)->worker, 0};
+        }
+        trees.of[i] = trees.of[root[i]];
+        trees.trees[trees.of[i]].size++;
+    }
+    return trees;
+}
+
+/// Where a tree goes that its home has no room for: the first number that has some, else the one
+/// with the fewest, if that is fewer than `most`; -1 = nowhere.
+int find_room(const int *counts, const int *quotas, WorkerSet wanted, int size, int most)
+{
+    int fewest = -1;
+    for (int number = 0; number < kMaxWorkers; number++) {
+        if (!has(wanted, number))
+            continue;
+        if (counts[number] + size <= quotas[number])
+            return number;
+        if (counts[number] < most && (fewest < 0 || counts[number] < counts[fewest]))
+            fewest = number;
+    }
+    return fewest;
+}
+
 /// The same for everybody who sees the same catalog and the same workers: each then hands over
-/// its own views only. As few moves as possible; the youngest views go.
+/// its own views only. As few moves as possible; the youngest trees go. A move leads to where less
+/// is than where it came from, so none is taken back.
 int make_plan(const List *queries, WorkerSet wanted, Placement *plan)
 {
     int counts[kMaxWorkers]{};
     int quotas[kMaxWorkers];
-    for (auto *query : pg::each<view::ContinuousQuery>(queries))
-        counts[query->worker]++;
-    fill_quotas(counts, list_length(queries), wanted, quotas);
     int kept[kMaxWorkers]{};
-    int moves = 0;
-    int to = 0;
-    for (auto *query : pg::each<view::ContinuousQuery>(queries)) {
-        if (kept[query->worker] < quotas[query->worker]) {
-            kept[query->worker]++;
-            continue;
+    Trees const trees = find_trees(queries);
+    for (int t = 0; t < trees.count; t++)
+        counts[trees.trees[t].home] += trees.trees[t].size;
+    fill_quotas(counts, list_length(queries), wanted, quotas);
+    for (int t = 0; t < trees.count; t++) {
+        Tree &tree = trees.trees[t];
+        bool const fits =
+            has(wanted, tree.home) &&
+            (kept[tree.home] == 0 || kept[tree.home] + tree.size <= quotas[tree.home]);
+        int const most = has(wanted, tree.home) ? kept[tree.home] : INT_MAX;
+        int const to = fits ? -1 : find_room(counts, quotas, wanted, tree.size, most);
+        if (to >= 0) {
+            counts[to] += tree.size;
+            tree.home = to;
+        } else {
+            kept[tree.home] += tree.size;
         }
-        while (counts[to] >= quotas[to])
-            to++; // a number with more than its quota only gives
-        counts[to]++;
-        plan[moves++] = {query->view, query->worker, to, query->lost};
+    }
+    int moves = 0;
+    int i = 0;
+    for (auto *query : pg::each<view::ContinuousQuery>(queries)) {
+        int const home = trees.trees[trees.of[i++]].home;
+        if (home != query->worker)
+            plan[moves++] = {query->view, query->worker, home, query->lost};
     }
     return moves;
 }
