@@ -27,7 +27,6 @@ SET pipelinedb.index_fillfactor = 50;
 SET pipelinedb.log_partitions = off;
 SET pipelinedb.anonymous_update_checks = off;
 SET pipelinedb.continuous_queries_enabled = off;
-SET pipelinedb.ttl_expiration_batch_size = 100;
 SET pipelinedb.ttl_expiration_threshold = 10;
 SELECT name FROM pg_settings WHERE name IN ('pipelinedb.num_combiners', 'pipelinedb.batch_size');
 

@@ -21,6 +21,7 @@ constexpr Size kMaxBytes = 65535;
 struct AppendWriter {
     MatrelTarget target;
     Emission *emission; ///< nullptr: nobody reads the changes
+    ViewMachine *machine;
     BulkInsertState bulk;
     MemoryContext scratch; ///< reset after each batch
     MemoryContext context; ///< of the slots
@@ -67,13 +68,14 @@ void write_batch(AppendWriter *writer)
 
 } // namespace
 
-AppendWriter *open_append(Relation matrel, Emission *emission, bool write)
+AppendWriter *open_append(Relation matrel, ViewMachine *machine, Emission *emission, bool write)
 {
     if (!view::has_guard(matrel))
         return nullptr;
     auto *writer = static_cast<AppendWriter *>(palloc0(sizeof(AppendWriter)));
     writer->context = CurrentMemoryContext;
     writer->write = write;
+    writer->machine = machine;
     writer->target = open_target(matrel);
     writer->emission = write ? emission : nullptr;
     if (writer->emission != nullptr)
@@ -91,6 +93,10 @@ void append_row(TupleTableSlot *row, void *arg)
     ExecCopySlot(slot, row);
     slot->tts_tableOid = RelationGetRelid(writer->target.matrel);
     check_row(writer->target, slot);
+    if (writer->write && writer->machine->expiry.column != 0) {
+        slot_getallattrs(slot);
+        writer->machine->note_written(slot);
+    }
     ResetPerTupleExprContext(writer->target.estate);
     if (writer->emission != nullptr)
         emit_change(writer->emission, nullptr, slot, slot);

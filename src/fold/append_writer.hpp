@@ -13,7 +13,7 @@ struct AppendWriter;
 
 /// `matrel` is locked. Returns nullptr while a restore is under way. Without `write` rows are
 /// formed and checked only.
-AppendWriter *open_append(Relation matrel, Emission *emission, bool write);
+AppendWriter *open_append(Relation matrel, ViewMachine *machine, Emission *emission, bool write);
 
 /// partial::GroupReceiver: `arg` is the AppendWriter.
 void append_row(TupleTableSlot *row, void *arg);

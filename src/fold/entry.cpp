@@ -3,6 +3,7 @@
 #include "fold/assignment.hpp"
 #include "fold/attempts.hpp"
 #include "fold/emptying.hpp"
+#include "fold/expiry.hpp"
 #include "fold/fold_state.hpp"
 #include "fold/full_spool.hpp"
 #include "fold/setback.hpp"
@@ -201,7 +202,9 @@ void pause_between_ticks(const Pace &pace, const RoundOutcome &round, long used_
         wait_ms(pace.failures <= 1 ? 1 : std::min(100L << (pace.failures - 2), 30000L));
         return;
     }
-    long const pause = pause_after(pace, used_us);
+    long pause = pause_after(pace, used_us);
+    if (long const wait = next_expiry(); wait >= 0 && pause > kLongestPause)
+        pause = std::max(std::min(pause, wait), long{kLongestPause});
     // The latch of a waiter may have been reset by the server's own waits during the tick.
     if (!round.left_behind && pause > 0 && !spool::has_waiters())
         wait_ms(pause);
@@ -229,7 +232,7 @@ long sleep_time(const Pace &pace, TimestampTz now)
     if (!pace.spool_clean) // then it does not exit
         timeout = pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
     timeout = std::max(timeout, 1L);
-    for (long const wait : {next_retry(now), report_rejected(now), next_window_move()})
+    for (long const wait : {next_retry(now), report_rejected(now), next_window_move(), next_expiry()})
         if (wait >= 0)
             timeout = std::min(timeout, wait);
     if (pace.placement_failed)
@@ -284,6 +287,13 @@ bool is_idle(TimestampTz now)
     return !spool::has_waiters() && next_retry(now) < 0 && next_window_move() < 0;
 }
 
+/// Starting another one in a moment would cost more than to wait.
+bool expires_soon()
+{
+    long const wait = next_expiry();
+    return wait >= 0 && wait < settings::idle_exit * 1000L;
+}
+
 /// Until the list of consumers is read again, one that was set aside is not in it.
 void answer(const RoundOutcome &round)
 {
@@ -314,19 +324,20 @@ WorkerEnd run_worker()
         uint64 const wakes = spool::count_wakes();
         take_interrupts();
         if (!settings::folding)
-            return {wakes, true};
+            return {wakes, true, 0};
         pgstat_report_activity(STATE_RUNNING, "folding");
         long const used = processor_us();
         spool::note_requests();
         RoundOutcome round = run_round();
         if (round.extension_is_gone)
-            return {wakes, false};
+            return {wakes, false, 0};
         TimestampTz now = GetCurrentTimestamp();
         look_at_placement(&pace, &round, now);
         answer(round);
         pace.failures = round.failed ? pace.failures + 1 : 0;
+        bool const more_expired = remove_expired();
         if (pace.unwanted && !spool::has_waiters())
-            return {wakes, false};
+            return {wakes, false, 0};
 
         if (round.folded)
             pace.last_work = now;
@@ -353,11 +364,12 @@ WorkerEnd run_worker()
         now = GetCurrentTimestamp();
         bool const idle = is_idle(now);
         if (idle && spool::slots_are_short())
-            return {wakes, false}; // another database waits for a process
+            return {wakes, false, expiry_wake_time()}; // another database waits for a process
         if (idle && pace.spool_clean &&
-            elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L)
-            return {wakes, false};
-        if (round.consumers_changed || !state().valid || spool::count_wakes() != wakes)
+            elapsed_ms(pace.last_work, now) >= settings::idle_exit * 1000L && !expires_soon())
+            return {wakes, false, expiry_wake_time()};
+        if (more_expired || round.consumers_changed || !state().valid ||
+            spool::count_wakes() != wakes)
             continue;
         pgstat_report_stat(true); // autovacuum decides by these numbers
         pgstat_report_activity(STATE_IDLE, nullptr);

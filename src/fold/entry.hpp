@@ -12,6 +12,7 @@ namespace pipeline::fold {
 struct WorkerEnd {
     std::uint64_t wakes_seen; ///< spool::count_wakes() by then
     bool halted;              ///< pipelinedb.folding was turned off
+    std::int64_t wanted_at;   ///< by pg::now(), a TimestampTz: rows will expire; 0 = never
 };
 
 /// Folds this database until there is nothing to do for pipelinedb.idle_exit, or fewer workers

@@ -1,5 +1,6 @@
 #include "fold/fold_state.hpp"
 
+#include "fold/expiry.hpp"
 #include "fold/view_machine.hpp"
 #include "pg/clock.hpp"
 #include "pg/list.hpp"
@@ -26,6 +27,7 @@ void note_message(Datum, Oid relid)
 {
     if (relid == InvalidOid || relid == query_catalog)
         the_state.valid = false;
+    forget_expiry_of(relid);
 }
 
 Consumer *find_consumer(Oid id)
@@ -282,7 +284,8 @@ bool refresh_state()
     // one of the shared consumer.
     Snapshot const snapshot = RegisterSnapshot(GetLatestSnapshot());
     const List *const stored = spool::list_progress(snapshot);
-    const List *const queries = without_lost(view::list_queries(snapshot));
+    const List *const all = view::list_queries(snapshot);
+    const List *const queries = without_lost(all);
     List *const truncations = view::list_truncations(snapshot);
     const List *const earlier = view::list_earlier_writers(snapshot);
     UnregisterSnapshot(snapshot);
@@ -295,6 +298,7 @@ bool refresh_state()
         refresh_views(own, queries);
         refresh_truncations(truncations);
         refresh_earlier(earlier);
+        refresh_expiring(own_queries(all));
     });
     return true;
 }

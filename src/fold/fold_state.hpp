@@ -8,6 +8,7 @@
 
 #include "pg/postgres.hpp"
 
+#include "fold/expiry_rule.hpp"
 #include "fold/group_combine.hpp"
 #include "partial/general.hpp"
 #include "partial/vector_plan.hpp"
@@ -17,6 +18,8 @@
 #include "view/catalog.hpp"
 #include "view/earlier_writers.hpp"
 #include "view/truncation.hpp"
+
+#include <algorithm>
 
 namespace pipeline::fold {
 
@@ -35,6 +38,17 @@ struct ViewMachine {
     int nkeys;              ///< they come first
     bool append;            ///< one stored row per row of the stream, no keys
     CombineColumn *columns; ///< by column number; unused for keys
+
+    // Of one turn of the view (matrel_writer.cpp).
+    ExpiryRule expiry;
+    TimestampTz expiry_cutoff;
+    ExpiryKey first_written; ///< of the rows that were written; kNoKey = none that expires
+
+    void note_written(const TupleTableSlot *row)
+    {
+        if (expiry.column != 0)
+            first_written = std::min(first_written, key_in(expiry, row));
+    }
 };
 
 struct FoldedView {
@@ -143,6 +157,7 @@ struct FoldState {
     int number;            ///< of this fold worker: only its views are listed
     List *consumers;       ///< Consumer *, the shared one first, if there is one
     List *views;           ///< FoldedView *
+    List *expiring;        ///< what expiry.cpp knows of the tables whose rows expire
     uint32 other_workers;  ///< that have running views, bit n for number n ...
     uint64 other_epoch;    ///< ... as of this spool::assignment_epoch()
     Oid blamed;            ///< the view that ended the former worker

@@ -83,12 +83,20 @@ void fill_new(GroupWriter *writer, const GroupRow &group, TupleTableSlot *row)
     row->tts_tableOid = RelationGetRelid(writer->target.matrel);
 }
 
+/// Readers do not see it any more: what it had counted must not come back with the new rows.
+bool is_over(const GroupWriter *writer)
+{
+    const ViewMachine &machine = *writer->machine;
+    return machine.expiry.column > machine.nkeys &&
+           is_expired(machine.expiry, key_in(machine.expiry, writer->stored),
+                      machine.expiry_cutoff);
+}
+
 void fill_combined(GroupWriter *writer, const GroupRow &group)
 {
     ViewMachine &machine = *writer->machine;
     TupleTableSlot *const changed = writer->changed;
     TupleTableSlot *const stored = writer->stored;
-    slot_getallattrs(stored);
     ExecClearTuple(changed);
     for (int i = 0; i < stored->tts_tupleDescriptor->natts; i++) {
         changed->tts_values[i] = stored->tts_values[i];
@@ -151,6 +159,7 @@ void update_stored(GroupWriter *writer, uint32 hash)
     if (result != TM_Ok)
         raise_lost_race(result, writer->target.matrel);
     writer->wrote = true;
+    writer->machine->note_written(writer->changed);
     index_updated(writer->target, writer->changed, update_indexes);
     if (pg::is_new_chain(update_indexes))
         note_place(writer, hash, writer->changed->tts_tid);
@@ -166,13 +175,19 @@ void change_stored(GroupWriter *writer, const GroupRow &group)
         return;
     }
     pg::in_context(writer->scratch, [&] {
-        fill_combined(writer, group);
+        slot_getallattrs(writer->stored);
+        bool const over = is_over(writer);
+        if (over)
+            fill_new(writer, group, writer->changed);
+        else
+            fill_combined(writer, group);
         check_row(writer->target, writer->changed);
         if (writer->write)
             update_stored(writer, group.hash);
         if (writer->emission != nullptr) {
             fill_new(writer, group, writer->delta);
-            emit_change(writer->emission, writer->stored, writer->changed, writer->delta);
+            emit_change(writer->emission, over ? nullptr : writer->stored, writer->changed,
+                        writer->delta);
             ExecClearTuple(writer->delta);
         }
         ExecClearTuple(writer->changed);
@@ -238,6 +253,7 @@ void insert_fresh(GroupWriter *writer, const OrderedRow *rows, int count)
         writer->empty = false;
         for (int i = 0; i < count; i++) {
             expect_place(rows[std::min(i + static_cast<int>(kAhead), count - 1)].row->hash);
+            writer->machine->note_written(writer->fresh[i]);
             index_inserted(writer->target, writer->fresh[i]);
             note_place(writer, rows[i].row->hash, writer->fresh[i]->tts_tid);
             if (writer->emission != nullptr)

@@ -6,7 +6,6 @@ extern "C" {
 }
 
 namespace pipeline::fold {
-namespace {
 
 /// Rows are written below the executor: triggers would not fire, foreign keys not be checked.
 /// The only trigger that belongs here is the statement trigger that refuses others' DML.
@@ -22,8 +21,6 @@ void refuse_triggers(Relation matrel)
                             errhint("Drop the trigger or foreign key, then call "
                                     "pipelinedb.activate().")));
 }
-
-} // namespace
 
 MatrelTarget open_target(Relation matrel)
 {

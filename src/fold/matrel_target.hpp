@@ -21,6 +21,9 @@ struct MatrelTarget {
     ResultRelInfo *info;
 };
 
+/// Raises an error if the table has triggers or foreign keys that would be passed by.
+void refuse_triggers(Relation matrel);
+
 /// `matrel` is locked.
 MatrelTarget open_target(Relation matrel);
 

@@ -1,6 +1,8 @@
 #include "fold/matrel_writer.hpp"
 
+#include "fold/expiry.hpp"
 #include "partial/vector.hpp"
+#include "pg/clock.hpp"
 #include "pg/settings.hpp"
 
 namespace pipeline::fold {
@@ -20,17 +22,30 @@ void hand_on_row(TupleTableSlot *row, void *arg)
     emit_row(static_cast<Emission *>(arg), row);
 }
 
+/// A group whose time is over counts as gone, as of the beginning of the tick.
+void look_at_expiry(Relation matrel, const FoldedView *view)
+{
+    ViewMachine *const machine = view->machine;
+    machine->expiry = {};
+    machine->first_written = kNoKey;
+    if (view->query.expire_column == 0)
+        return;
+    machine->expiry = make_rule(matrel, view->query.expire_column, view->query.expire_after);
+    machine->expiry_cutoff = cutoff_at(machine->expiry, pg::statement_time());
+}
+
 } // namespace
 
 MatrelWriter open_matrel(Relation matrel, const FoldedView *view, bool write)
 {
     ViewMachine *const machine = view->machine;
-    MatrelWriter writer{machine, nullptr, nullptr, nullptr};
+    MatrelWriter writer{matrel, machine, nullptr, nullptr, nullptr};
+    look_at_expiry(matrel, view);
     if (view->query.kind == view::QueryKind::kTransform) {
         writer.emission = view->emission;
         open_changes(writer.emission, nullptr);
     } else if (machine->append) {
-        writer.rows = open_append(matrel, view->emission, write);
+        writer.rows = open_append(matrel, machine, view->emission, write);
         if (writer.rows == nullptr)
             refuse_half_restored(matrel, "guard trigger");
     } else {
@@ -81,6 +96,8 @@ void close_matrel(const MatrelWriter &writer)
         close_append(writer.rows);
     else
         close_groups(writer.groups);
+    if (writer.machine->first_written != kNoKey)
+        note_expiring(RelationGetRelid(writer.matrel), writer.machine->first_written);
 }
 
 } // namespace pipeline::fold

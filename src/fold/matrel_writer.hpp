@@ -11,6 +11,7 @@
 namespace pipeline::fold {
 
 struct MatrelWriter {
+    Relation matrel;
     ViewMachine *machine;
     GroupWriter *groups; ///< one of the three is not nullptr
     AppendWriter *rows;

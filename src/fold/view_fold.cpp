@@ -145,6 +145,19 @@ bool open_output(FoldedView *view, MemoryContext context)
     return true;
 }
 
+/// set_ttl() holds a lock on the table to its commit: what it changed since the views were listed
+/// is there now.
+void refresh_expiry(FoldedView *view)
+{
+    if (state().valid)
+        return;
+    const view::ContinuousQuery *const query = view::find_query(view->query.view);
+    if (query == nullptr)
+        return;
+    view->query.expire_column = query->expire_column;
+    view->query.expire_after = query->expire_after;
+}
+
 void fold_as_owner(FoldedView *view, Relation definition, Relation matrel)
 {
     ready_machine(view, definition);
@@ -386,6 +399,7 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
     if (view->query.kind == view::QueryKind::kTransform && view->emission == nullptr)
         return outcome; // nobody wants its rows
 
+    refresh_expiry(view);
     pg::stop_point("fold_before_view");
     start_timer(view->query.view);
     if (careful) {

@@ -25,6 +25,7 @@ constinit int idle_exit = 300;
 constinit int fillfactor = 50;
 constinit double step_factor = 5.0;
 constinit int clock_offset = 0;
+constinit int ttl_expiration_batch_size = 10000;
 constinit char *stop_points = nullptr;
 
 namespace {
@@ -121,6 +122,12 @@ void define_for_fold_workers()
                             "A view that exceeds it three times in a row is stopped, so that it "
                             "does not stall the others. A value of 0 turns this off.",
                             &view_timeout, 30000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
+                            nullptr, nullptr);
+    DefineCustomIntVariable("pipelinedb.ttl_expiration_batch_size",
+                            "Sets the maximum number of expired rows that are removed in one "
+                            "transaction.",
+                            "A value of 0, or above 10000, means 10000.",
+                            &ttl_expiration_batch_size, 10000, 0, INT_MAX, PGC_SIGHUP, 0, nullptr,
                             nullptr, nullptr);
     DefineCustomIntVariable("pipelinedb.max_errors",
                             "Sets the maximum number of rows in pipelinedb.errors per continuous "

@@ -36,7 +36,6 @@ constexpr Unused kUnused[] = {
     {"pipelinedb.log_partitions", nullptr},
     {"pipelinedb.anonymous_update_checks", nullptr},
     {"pipelinedb.continuous_queries_enabled", "pipelinedb.deactivate()"},
-    {"pipelinedb.ttl_expiration_batch_size", nullptr},
     {"pipelinedb.ttl_expiration_threshold", nullptr},
 };
 

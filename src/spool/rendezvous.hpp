@@ -10,6 +10,7 @@
 #include "pg/postgres.hpp"
 
 extern "C" {
+#include "datatype/timestamp.h"
 #include "storage/lock.h"
 }
 
@@ -132,8 +133,8 @@ Oid take_blamed();
 
 /// The worker has nothing to do and is about to exit: frees its slot. If somebody woke it
 /// since it saw `wakes_seen`, or if it ends because folding is off, the launcher will start
-/// another.
-void leave_worker(uint64 wakes_seen, bool halted);
+/// another. With `wanted_at` != 0, by pg::now(), one is wanted again at that time.
+void leave_worker(uint64 wakes_seen, bool halted, TimestampTz wanted_at);
 
 /// True while the launcher has no free process for another database: an idle worker should
 /// then return at once instead of after idle_exit. Its latch is set when this becomes true.
@@ -197,6 +198,10 @@ int list_requests(StartRequest *requests, int max);
 
 /// A database gets a request (startup scan, CREATE DATABASE). False if there is no free slot.
 bool request_worker(Oid db, int number);
+
+/// Takes over from workers that have left when they are wanted again, one at a time; false if there
+/// is none.
+bool take_resting(StartRequest *request, TimestampTz *wanted_at);
 
 /// The launcher is about to start it: the request becomes a start. False if it is gone.
 bool begin_start(Oid db, int number);

@@ -20,6 +20,7 @@ namespace pipeline::spool {
 
 enum class SlotState : uint32 {
     kFree,
+    kResting,   ///< its worker has left and is wanted again later; the launcher takes note
     kDenied,    ///< no process was free for it; not requested again before denied_until
     kRequested, ///< somebody wants a worker; the launcher has to start it
     kStarting,  ///< registered with the postmaster, not here yet
@@ -42,7 +43,8 @@ struct WorkerSlot {
     pg_atomic_uint32 asleep;
     Oid blamed; ///< view whose turn a former worker could end only by ending itself
     TimestampTz denied_until;
-    SlotAttempt attempt; ///< that it makes after a crash
+    TimestampTz wanted_at; ///< while resting, by pg::now()
+    SlotAttempt attempt;   ///< that it makes after a crash
 };
 
 /// One per backend, at its place in ProcGlobal->allProcs.

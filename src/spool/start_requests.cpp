@@ -85,6 +85,23 @@ int list_requests(StartRequest *requests, int max)
     return count;
 }
 
+bool take_resting(StartRequest *request, TimestampTz *wanted_at)
+{
+    bool found = false;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    for (int i = 0; i < shared->num_slots && !found; i++) {
+        WorkerSlot &slot = shared->slots[i];
+        found = slot.state == SlotState::kResting;
+        if (!found)
+            continue;
+        *request = {slot.db, slot.number};
+        *wanted_at = slot.wanted_at;
+        slot.state = SlotState::kFree;
+    }
+    LWLockRelease(shared->lock);
+    return found;
+}
+
 bool begin_start(Oid db, int number)
 {
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);

@@ -75,7 +75,7 @@ WorkerSet wake_running(Oid db, WorkerSet workers, bool all, Wake wake = Wake::kA
         WorkerSet const bit = WorkerSet{1} << slot.number;
         if (slot.state == SlotState::kRunning && (all || (workers & bit) != 0))
             wake_slot(&slot, wake);
-        if (slot.state != SlotState::kDenied)
+        if (slot.state != SlotState::kDenied && slot.state != SlotState::kResting)
             workers &= ~bit;
     }
     return workers;
@@ -146,7 +146,9 @@ void wake_launcher()
 WorkerSlot *find_or_request(Oid db, int number)
 {
     WorkerSlot *slot = find_slot(db, number);
-    if (slot != nullptr && (slot->state != SlotState::kDenied || is_denied(*slot)))
+    bool const is_there = slot != nullptr && slot->state != SlotState::kResting &&
+                          (slot->state != SlotState::kDenied || is_denied(*slot));
+    if (is_there)
         return slot;
     if (slot == nullptr)
         slot = find_free_slot();
@@ -358,12 +360,15 @@ void end_attempt()
     LWLockRelease(shared->lock);
 }
 
-void leave_worker(uint64 wakes_seen, bool halted)
+void leave_worker(uint64 wakes_seen, bool halted, TimestampTz wanted_at)
 {
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
     // Whoever wakes this worker holds the lock, shared.
     bool const woken = count_wakes() != wakes_seen;
-    my_slot->state = woken || halted ? SlotState::kRequested : SlotState::kFree;
+    my_slot->state = woken || halted  ? SlotState::kRequested
+                     : wanted_at != 0 ? SlotState::kResting
+                                      : SlotState::kFree;
+    my_slot->wanted_at = wanted_at;
     my_slot->stopped = halted;
     my_slot->attempt = SlotAttempt::kNone;
     my_slot->pid = 0;

@@ -1,5 +1,7 @@
 #include "supervise/launcher.hpp"
 
+#include "pg/clock.hpp"
+#include "pg/list.hpp"
 #include "pg/settings.hpp"
 #include "spool/rendezvous.hpp"
 #include "supervise/worker.hpp"
@@ -37,10 +39,18 @@ struct Entry {
     int failures; ///< lives in a row that were short
 };
 
+/// A worker that has left and is wanted again, since rows will expire. Kept here alone: after a
+/// restart of the launcher a worker of each database looks.
+struct Alarm {
+    spool::StartRequest worker;
+    TimestampTz at; ///< by pg::now()
+};
+
 struct Launcher {
     Entry *entries;
     spool::StartRequest *requests;
     int size;
+    List *alarms;            ///< of Alarm *
     List *to_probe;          ///< databases that may have the extension
     TimestampTz short_since; ///< no process was free; 0 = all is well
     TimestampTz retry_at;    ///< ... and none is tried before; 0 = go ahead
@@ -189,6 +199,49 @@ void request_probes()
             return;
         launcher.to_probe = list_delete_first(launcher.to_probe);
     }
+}
+
+// ---- alarms --------------------------------------------------------------------------
+
+void set_alarms()
+{
+    Alarm alarm;
+    while (spool::take_resting(&alarm.worker, &alarm.at)) {
+        for (auto *known : pg::each<Alarm>(launcher.alarms))
+            if (known->worker.db == alarm.worker.db &&
+                known->worker.number == alarm.worker.number) {
+                launcher.alarms = list_delete_ptr(launcher.alarms, known);
+                pfree(known);
+                break;
+            }
+        MemoryContext const old = MemoryContextSwitchTo(TopMemoryContext);
+        auto *const kept = static_cast<Alarm *>(palloc(sizeof(Alarm)));
+        *kept = alarm;
+        launcher.alarms = lappend(launcher.alarms, kept);
+        MemoryContextSwitchTo(old);
+    }
+}
+
+/// Requests those whose time has come; returns when the next one has, by the server's time, 0 =
+/// there is none. What finds no slot is tried again.
+TimestampTz ring_alarms(TimestampTz now)
+{
+    TimestampTz const clock = pg::now();
+    TimestampTz next = 0;
+    for (int i = list_length(launcher.alarms) - 1; i >= 0; i--) {
+        auto *const alarm = static_cast<Alarm *>(list_nth(launcher.alarms, i));
+        TimestampTz look_again = now + (alarm->at - clock);
+        if (alarm->at <= clock) {
+            if (spool::request_worker(alarm->worker.db, alarm->worker.number)) {
+                launcher.alarms = list_delete_nth_cell(launcher.alarms, i);
+                pfree(alarm);
+                continue;
+            }
+            look_again = TimestampTzPlusMilliseconds(now, kRetryMs);
+        }
+        next = next == 0 ? look_again : Min(next, look_again);
+    }
+    return next;
 }
 
 // ---- starting ------------------------------------------------------------------------
@@ -344,9 +397,11 @@ void run_launcher()
         TimestampTz const now = GetCurrentTimestamp();
         reap(now);
         request_probes();
-        TimestampTz const look_again = settings::folding ? serve_requests(now) : 0;
+        set_alarms();
+        TimestampTz const alarm = ring_alarms(now);
+        TimestampTz const retry = settings::folding ? serve_requests(now) : 0;
         end_shortage();
-        sleep_until(look_again);
+        sleep_until(alarm != 0 && (retry == 0 || alarm < retry) ? alarm : retry);
     }
 }
 

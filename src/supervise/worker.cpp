@@ -95,11 +95,11 @@ void run(Oid db, int number)
     if (!spool::attach_worker(number))
         proc_exit(0);
     // A wake-up from here on is seen by leave_worker().
-    fold::WorkerEnd end{spool::count_wakes(), false};
+    fold::WorkerEnd end{spool::count_wakes(), false, 0};
     ResetLatch(MyLatch);
     if (has_work_here())
         end = fold::run_worker();
-    spool::leave_worker(end.wakes_seen, end.halted);
+    spool::leave_worker(end.wakes_seen, end.halted, end.wanted_at);
     proc_exit(0);
 }
 

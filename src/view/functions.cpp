@@ -21,6 +21,7 @@ extern "C" {
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/varlena.h"
 }
 
@@ -67,19 +68,30 @@ bool change_state(text *name, bool active)
     return changed;
 }
 
+/// The fold worker knows when the rows that it has written expire, not of others.
+void look_for_expired(const ContinuousQuery *query, Relation matrel)
+{
+    if (query->expire_column == 0)
+        return;
+    CacheInvalidateRelcache(matrel);
+    spool::wake_worker_at_commit(query->worker);
+}
+
 Datum guard_matrel(FunctionCallInfo fcinfo)
 {
     if (!CALLED_AS_TRIGGER(fcinfo))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("function %s must be called as a trigger", "guard_matrel")));
-    if (settings::matrels_writable)
-        return PointerGetDatum(nullptr);
     auto *const trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
     Relation const rel = trigger->tg_relation;
     ContinuousQuery *const query = find_query(RelationGetRelid(rel));
     // Where a table was copied with its triggers, no view is behind it.
     if (query == nullptr || query->matrel != RelationGetRelid(rel))
         return PointerGetDatum(nullptr);
+    if (settings::matrels_writable) {
+        look_for_expired(query, rel);
+        return PointerGetDatum(nullptr);
+    }
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("cannot change materialization table \"%s\" of continuous view \"%s\"",
                            RelationGetRelationName(rel), get_rel_name(query->view)),

@@ -41,6 +41,21 @@ RangeVar *relation_name(Oid schema, const char *name)
     return makeRangeVar(get_namespace_name(schema), pstrdup(name), -1);
 }
 
+DefElem *table_option(const char *name, Node *value)
+{
+    return makeDefElem(pstrdup(name), value, -1);
+}
+
+/// Rows that have expired are found in the index, and their room in both, only if VACUUM comes
+/// early and looks at the indexes each time.
+List *expiry_options()
+{
+    return list_make2(
+        table_option("autovacuum_vacuum_scale_factor",
+                     reinterpret_cast<Node *>(makeFloat(pstrdup("0.05")))),
+        table_option("vacuum_index_cleanup", reinterpret_cast<Node *>(makeString(pstrdup("on")))));
+}
+
 void create_table(RangeVar *name, const Decomposition &parts, const TableOptions &options)
 {
     CreateStmt *const statement = makeNode(CreateStmt);
@@ -48,7 +63,9 @@ void create_table(RangeVar *name, const Decomposition &parts, const TableOptions
     for (auto *column : pg::each<MatrelColumn>(parts.columns))
         statement->tableElts = lappend(statement->tableElts, column_def(column));
     Node *const value = reinterpret_cast<Node *>(makeInteger(options.fillfactor));
-    statement->options = list_make1(makeDefElem(pstrdup("fillfactor"), value, -1));
+    statement->options = list_make1(table_option("fillfactor", value));
+    if (parts.time_column != 0)
+        statement->options = list_concat(statement->options, expiry_options());
     statement->oncommit = ONCOMMIT_NOOP;
     if (options.tablespace != nullptr)
         statement->tablespacename = pstrdup(options.tablespace);
