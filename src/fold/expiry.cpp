@@ -11,6 +11,7 @@
 #include "pg/settings.hpp"
 #include "pg/stop_points.hpp"
 #include "view/matrel.hpp"
+#include "view/window_edge.hpp"
 
 extern "C" {
 #include "pgstat.h"
@@ -141,6 +142,16 @@ int64 batch_size()
     return size == 0 ? kMostRows : std::min(size, kMostRows);
 }
 
+/// What has left a window stays until those who read the view's output have been told.
+TimestampTz told_until(Oid relid)
+{
+    for (auto *view : pg::each<FoldedView>(state().views))
+        if (view->query.view == relid && view->windowed &&
+            (view->readers != NIL || view->window_due != 0))
+            return view::read_edge(relid);
+    return DT_NOEND;
+}
+
 /// Not before the guard is there: a restore is under way, which creates it in the end, and
 /// indexes before it.
 void remove_from(const Expiring *one, Relation matrel, Piece *piece)
@@ -153,7 +164,7 @@ void remove_from(const Expiring *one, Relation matrel, Piece *piece)
     piece->rule = make_rule(matrel, one->column, one->after);
     removal.matrel = matrel;
     removal.rule = piece->rule;
-    removal.cutoff = cutoff_at(piece->rule, piece->clock);
+    removal.cutoff = std::min(cutoff_at(piece->rule, piece->clock), told_until(one->view));
     removal.snapshot = GetActiveSnapshot();
     removal.limit = batch_size();
     removal.pages = static_cast<BlockNumber *>(MemoryContextAlloc(
