@@ -232,7 +232,8 @@ long sleep_time(const Pace &pace, TimestampTz now)
     if (!pace.spool_clean) // then it does not exit
         timeout = pace.tend_delay - elapsed_ms(std::max(pace.last_work, pace.last_tend), now);
     timeout = std::max(timeout, 1L);
-    for (long const wait : {next_retry(now), report_rejected(now), next_window_move(), next_expiry()})
+    for (long const wait :
+         {next_retry(now), report_rejected(now), next_window_move(), next_expiry()})
         if (wait >= 0)
             timeout = std::min(timeout, wait);
     if (pace.placement_failed)
