@@ -59,6 +59,7 @@ CREATE VIEW qs_union_groups AS SELECT src, n.name, count(*), sum(x) FROM (
     LEFT JOIN qs_names n ON n.k = u.k GROUP BY src, n.name;
 CREATE VIEW qs_union_last AS SELECT DISTINCT ON (id) id, what FROM (SELECT k AS id, t AS what FROM qs_s
     UNION ALL SELECT a, b FROM qs_s2) u ORDER BY id, what DESC;
+CREATE VIEW qs_union_names (key, "What") AS SELECT k, t FROM qs_s UNION ALL SELECT a, b FROM qs_s2 ORDER BY t;
 CREATE VIEW qs_union_one AS SELECT k FROM qs_s WHERE false UNION ALL SELECT a FROM qs_s2;
 CREATE VIEW qs_union_three AS (SELECT k FROM qs_s UNION ALL SELECT a FROM qs_s2) UNION ALL SELECT k FROM qs_s;
 SELECT regexp_replace(pg_get_viewdef('qs_union'), '\m(qs_\w+|unioned|named)\.', '', 'g');
@@ -97,6 +98,7 @@ SELECT * FROM qs_with_inner ORDER BY k;
 SELECT * FROM qs_union;
 SELECT * FROM qs_union_groups ORDER BY src, name;
 SELECT * FROM qs_union_last;
+SELECT key, "What" FROM qs_union_names LIMIT 3;
 SELECT * FROM qs_union_one ORDER BY k;
 SELECT k, count(*) FROM qs_union_three GROUP BY k ORDER BY k;
 
@@ -127,6 +129,37 @@ SELECT pipelinedb.retry_errors('qs_bad');
 SELECT pipelinedb.flush();
 SELECT stream, message, "row" - 'arrival_timestamp' AS "row" FROM pipelinedb.errors WHERE view = 'qs_bad'::regclass ORDER BY stream;
 SELECT rejected FROM pipelinedb.views WHERE name = 'qs_bad';
+
+-- all of it over a sliding window: readers group, so that HAVING is HAVING again
+CREATE FOREIGN TABLE qs_w (k int, v int, at timestamptz) SERVER pipelinedb;
+CREATE VIEW qs_w_having AS SELECT k, count(*) FROM qs_w WHERE at > clock_timestamp() - interval '1 hour'
+    GROUP BY k HAVING sum(v) > 10 ORDER BY max(v) DESC LIMIT 2;
+CREATE VIEW qs_w_total AS SELECT count(*) FROM qs_w WHERE at > clock_timestamp() - interval '1 hour' HAVING count(*) > 2;
+CREATE VIEW qs_w_rows AS SELECT k FROM qs_w WHERE at > clock_timestamp() - interval '1 hour' ORDER BY v DESC LIMIT 2;
+CREATE VIEW qs_w_best WITH (step_factor = 1) AS SELECT DISTINCT ON (k) k, v FROM qs_w
+    WHERE at > clock_timestamp() - interval '1 hour' ORDER BY k, v DESC, at;
+CREATE VIEW qs_w_any AS SELECT DISTINCT ON (k) k FROM qs_w WHERE at > clock_timestamp() - interval '1 hour';
+CREATE VIEW qs_w_union AS SELECT what, count(*) FROM (SELECT 'w' AS what, at FROM qs_w UNION ALL
+    SELECT b, arrival_timestamp FROM qs_s2) u WHERE at > clock_timestamp() - interval '1 hour' GROUP BY what ORDER BY what;
+SELECT regexp_replace(pg_get_viewdef('qs_w_having'), '\m(qs_\w+|unioned|named)\.', '', 'g');
+SELECT regexp_replace(pg_get_viewdef('qs_w_best'), '\m(qs_\w+|unioned|named)\.', '', 'g');
+SELECT regexp_replace(pg_get_viewdef('qs_w_best_def'), '\m(qs_\w+|unioned|named)\.', '', 'g');
+SELECT regexp_replace(pg_get_viewdef('qs_w_any_def'), '\m(qs_\w+|unioned|named)\.', '', 'g');
+INSERT INTO qs_w SELECT k, v, now() - ago * interval '1 min' FROM (VALUES (1, 100, 90), (1, 50, 30), (1, 7, 1),
+    (2, 5, 5), (2, 9, 2), (3, 1, 1), (4, 20, 50)) r (k, v, ago);
+INSERT INTO qs_s2 (b) VALUES ('late');
+SELECT pipelinedb.flush();
+SELECT * FROM qs_w_having;
+SELECT * FROM qs_w_total;
+SELECT * FROM qs_w_rows;
+SELECT * FROM qs_w_best;
+SELECT * FROM qs_w_any ORDER BY k;
+SELECT * FROM qs_w_union;
+SET pipelinedb.clock_offset = 1860;
+SELECT * FROM qs_w_having;
+SELECT * FROM qs_w_rows;
+SELECT * FROM qs_w_best;
+RESET pipelinedb.clock_offset;
 
 -- what depends on a stream
 DROP FOREIGN TABLE qs_s2;
@@ -165,7 +198,7 @@ CREATE VIEW qv WITH (action=definition) AS SELECT DISTINCT ON (k) v, k FROM qs_s
 SELECT relname FROM pg_class WHERE relname LIKE 'qv%';
 
 SET client_min_messages = warning;
-DROP FOREIGN TABLE qs_s, qs_s2 CASCADE;
+DROP FOREIGN TABLE qs_s, qs_s2, qs_w CASCADE;
 DROP TABLE qs_names;
 RESET client_min_messages;
 SELECT relname FROM pg_class WHERE relname LIKE 'qs\_%';

@@ -207,7 +207,7 @@ Node *reading_expression(const TargetEntry *entry, Reading *reading)
 /// Of a window with groups readers combine the steps of each.
 bool groups_on_reading(const Decomposition &parts)
 {
-    return parts.window != nullptr && !parts.append;
+    return parts.window != nullptr && !parts.append && !parts.first_row;
 }
 
 SortGroupClause *clause_of(const Query *query, Index reference)
@@ -256,7 +256,7 @@ void read_window(Query *reading, const Query *query, const Decomposition &parts)
         if (attno == parts.time_column)
             reading->jointree->quals =
                 in_window(reinterpret_cast<Node *>(column_var(column, attno, 0)), parts.window);
-        else if (!parts.append && column->is_key)
+        else if (groups_on_reading(parts) && column->is_key)
             group_by(reading, query, column, attno);
     }
 }

@@ -96,6 +96,9 @@ for my $query (@queries) {
     }
 }
 is(sql('SELECT count(*) FROM pipelinedb.views'), scalar @queries, 'the views exist');
+# Only its definition is looked at.
+sql("CREATE VIEW windowed AS SELECT DISTINCT ON (k) k, n FROM s1 WHERE ts > clock_timestamp() - interval '1 hour'
+    ORDER BY k, n DESC, id LIMIT 3");
 
 # ---- comparing -----------------------------------------------------------------------------
 
@@ -178,6 +181,28 @@ is(sql("SELECT count(DISTINCT stream) FROM pipelinedb.errors WHERE view = 's_uni
 is(sql("SELECT pipelinedb.retry_errors('s_union_last') = $all"), 't', 'given once more');
 compare_all('rows given once more');
 is(rejections(), $rejections, 'they were rejected again');
+
+# ---- writers that aggregate ----------------------------------------------------------------
+
+# As long as all views of a stream are simple; a view over a union is not.
+sql("SET pipelinedb.preaggregate_after = 0;
+    CREATE FOREIGN TABLE s3 ($columns2) SERVER pipelinedb;
+    CREATE FOREIGN TABLE s4 ($columns2) SERVER pipelinedb;
+    CREATE VIEW simple AS SELECT k, count(*) FROM s3 GROUP BY k HAVING count(*) > 0;
+    INSERT INTO s3 SELECT * FROM made2(1, 3000);
+    CREATE VIEW over_two AS SELECT k, count(*) FROM (SELECT k FROM s4 UNION ALL SELECT k FROM s3) u GROUP BY k;
+    INSERT INTO s3 SELECT * FROM made2(1, 2000);
+    INSERT INTO s4 SELECT * FROM made2(1, 500)");
+wait_folded($node);
+is(sql('SELECT sum(count) FROM simple'), 5000, 'a view of one stream has all its rows');
+is(sql('SELECT sum(count) FROM over_two'), 2500, 'and a view of two streams those after it');
+is(sql('SELECT count(*) FROM (TABLE over_two EXCEPT SELECT k, count(*) FROM (SELECT k FROM made2(1, 2000)
+    UNION ALL SELECT k FROM made2(1, 500)) u GROUP BY k) d'), 0, 'in the right groups');
+is(sql("SELECT pipelinedb.deactivate('over_two')"), 't', 'it is paused');
+sql("INSERT INTO s3 (k) VALUES (1), (2); INSERT INTO s4 (k) VALUES (3); SELECT pipelinedb.activate('over_two')");
+wait_folded($node);
+is(sql('SELECT sum(count) FROM over_two'), 2503, 'and gets the rows of both streams afterwards');
+sql('DROP VIEW over_two; DROP VIEW simple; DROP FOREIGN TABLE s3, s4');
 
 # ---- dump and restore ----------------------------------------------------------------------
 
