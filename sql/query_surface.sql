@@ -2,6 +2,7 @@
 -- UNION ALL of streams. What is refused is at the end. Newer servers name columns with their table
 -- less often: it is cut off.
 \set VERBOSITY default
+\set SHOW_CONTEXT never
 CREATE FOREIGN TABLE qs_s (k int, v int, t text, ts timestamp) SERVER pipelinedb;
 CREATE FOREIGN TABLE qs_s2 (a bigint, b text) SERVER pipelinedb;
 CREATE TABLE qs_names (k int PRIMARY KEY, name text);
@@ -161,6 +162,19 @@ SELECT * FROM qs_w_rows;
 SELECT * FROM qs_w_best;
 RESET pipelinedb.clock_offset;
 
+-- the output of such views: HAVING says which rows are shown, ORDER BY and LIMIT say nothing
+CREATE VIEW qs_changes AS
+    SELECT 'last' AS source, (old).t AS before, (new).t AS after FROM output_of('qs_last') UNION ALL
+    SELECT 'having', (old).sum::text, (new).sum::text FROM output_of('qs_having') UNION ALL
+    SELECT 'top', (old).avg::int::text, (new).avg::int::text FROM output_of('qs_top') ORDER BY source, after;
+INSERT INTO qs_s (k, v, t, ts) VALUES (50, 7, 'old', '2025-01-01');
+SELECT pipelinedb.flush();
+INSERT INTO qs_s (k, v, t, ts) VALUES (50, 9, 'older', '2024-01-01');
+SELECT pipelinedb.flush();
+INSERT INTO qs_s (k, v, t, ts) VALUES (50, 11, 'new', '2026-01-01');
+SELECT pipelinedb.flush();
+SELECT * FROM qs_changes;
+
 -- what depends on a stream
 DROP FOREIGN TABLE qs_s2;
 SELECT pipelinedb.truncate_continuous_view('qs_last');
@@ -186,6 +200,17 @@ CREATE VIEW qv AS SELECT count(*) FROM (SELECT k FROM qs_s UNION ALL SELECT a FR
 CREATE VIEW qv AS SELECT count(*) FROM (SELECT k FROM qs_s UNION ALL SELECT a FROM qs_s2) u, qs_s;
 CREATE VIEW qv AS SELECT count(*) FROM qs_names LEFT JOIN (SELECT k FROM qs_s UNION ALL SELECT a FROM qs_s2) u USING (k);
 CREATE VIEW qv AS SELECT count(*) FROM (SELECT DISTINCT ON (k) k, v FROM qs_s) u;
+CREATE VIEW qv AS SELECT k FROM qs_s UNION ALL VALUES (1);
+BEGIN;
+DO $$ BEGIN
+    FOR i IN 1 .. 65 LOOP EXECUTE format('CREATE FOREIGN TABLE qs_many_%s (k int) SERVER pipelinedb', i); END LOOP;
+    EXECUTE (SELECT 'CREATE VIEW qs_many AS ' || string_agg('SELECT k FROM qs_many_' || i, ' UNION ALL ' ORDER BY i) FROM generate_series(1, 64) i);
+END $$;
+SELECT cardinality(streams), stream FROM pipelinedb.views WHERE name = 'qs_many';
+DO $$ BEGIN
+    EXECUTE (SELECT 'CREATE VIEW qv AS ' || string_agg('SELECT k FROM qs_many_' || i, ' UNION ALL ' ORDER BY i) FROM generate_series(1, 65) i);
+END $$;
+ROLLBACK;
 CREATE VIEW qv AS SELECT 1 FROM qs_s HAVING true;
 CREATE VIEW qv AS SELECT DISTINCT 1 FROM qs_s HAVING true;
 CREATE VIEW qv AS SELECT DISTINCT ON (k::text::xid) k FROM qs_s;
