@@ -175,6 +175,15 @@ INSERT INTO qs_s (k, v, t, ts) VALUES (50, 11, 'new', '2026-01-01');
 SELECT pipelinedb.flush();
 SELECT * FROM qs_changes;
 
+-- a transform may be a union and have WITH queries
+CREATE VIEW qs_both WITH (action = transform) AS
+    WITH x AS (SELECT k, t FROM qs_s WHERE k > 60) SELECT k, t FROM x UNION ALL SELECT a, b FROM qs_s2;
+CREATE VIEW qs_both_rows AS SELECT k, t FROM output_of('qs_both') ORDER BY k;
+INSERT INTO qs_s (k, t) VALUES (60, 'filtered'), (61, 'one');
+INSERT INTO qs_s2 VALUES (62, 'other');
+SELECT pipelinedb.flush();
+SELECT * FROM qs_both_rows;
+
 -- what depends on a stream
 DROP FOREIGN TABLE qs_s2;
 SELECT pipelinedb.truncate_continuous_view('qs_last');
@@ -217,6 +226,9 @@ CREATE VIEW qv AS SELECT DISTINCT ON (k::text::xid) k FROM qs_s;
 CREATE VIEW qv AS SELECT DISTINCT ON (ROW(k, v)) k FROM qs_s ORDER BY ROW(k, v) USING *<;
 CREATE VIEW qv AS SELECT k, count(*) FROM qs_s GROUP BY k ORDER BY rank() OVER (ORDER BY k);
 CREATE VIEW qv AS SELECT k, count(*) FROM qs_s GROUP BY k LIMIT (SELECT count(*) FROM qs_s2);
+CREATE VIEW qv WITH (action=transform) AS SELECT k FROM qs_s ORDER BY k LIMIT 1;
+CREATE VIEW qv WITH (action=transform) AS SELECT DISTINCT ON (k) k FROM qs_s;
+CREATE VIEW qv WITH (action=transform) AS SELECT k FROM qs_s UNION SELECT a FROM qs_s2;
 CREATE VIEW qv WITH (action=definition) AS SELECT k, v FROM qs_s ORDER BY v;
 CREATE VIEW qv WITH (action=definition) AS SELECT k, count(*) FROM qs_s GROUP BY k HAVING count(*) > 1;
 CREATE VIEW qv WITH (action=definition) AS SELECT DISTINCT ON (k) v, k FROM qs_s ORDER BY k, v;
