@@ -88,8 +88,6 @@ CREATE VIEW rv AS SELECT a, count(*) FROM ks GROUP BY ROLLUP (a), CUBE (a);
 CREATE VIEW rv AS SELECT count(*) FROM ks GROUP BY GROUPING SETS ((), ());
 CREATE VIEW rv AS SELECT 1 AS one FROM ks GROUP BY ();
 CREATE VIEW rv AS SELECT 'all' AS label, a, count(*) FROM ks GROUP BY ROLLUP (label, a);
-CREATE VIEW rv AS SELECT DISTINCT ON (a) a, b FROM ks;
-CREATE VIEW rv AS SELECT a FROM ks ORDER BY a;
 CREATE VIEW rv AS SELECT unnest(ARRAY[a, a]) FROM ks;
 CREATE VIEW rv_def WITH (action=definition) AS SELECT a, count(*) FROM ks GROUP BY ROLLUP (a);
 CREATE VIEW rv_def WITH (action=definition) AS SELECT a, c, grouping(c) AS _0, count(*) FROM ks GROUP BY ROLLUP (a, c);

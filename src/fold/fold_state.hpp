@@ -9,6 +9,7 @@
 #include "pg/postgres.hpp"
 
 #include "fold/expiry_rule.hpp"
+#include "fold/first_row.hpp"
 #include "fold/group_combine.hpp"
 #include "partial/general.hpp"
 #include "partial/vector_plan.hpp"
@@ -37,6 +38,7 @@ struct ViewMachine {
     int ncolumns;           ///< of the definition, and so of the matrel
     int nkeys;              ///< they come first
     bool append;            ///< one stored row per row of the stream, no keys
+    FirstRowOrder *first;   ///< one stored row per key: this says which; nullptr for all others
     CombineColumn *columns; ///< by column number; unused for keys
 
     // Of one turn of the view (matrel_writer.cpp).

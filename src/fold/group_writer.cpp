@@ -76,8 +76,9 @@ void fill_new(GroupWriter *writer, const GroupRow &group, TupleTableSlot *row)
         row->tts_isnull[i] = i >= machine.ncolumns || group.isnull[i];
         if (row->tts_isnull[i])
             continue;
+        bool const as_it_is = i < machine.nkeys || machine.first != nullptr;
         row->tts_values[i] =
-            i < machine.nkeys ? group.values[i] : stored_form(machine.columns[i], group.values[i]);
+            as_it_is ? group.values[i] : stored_form(machine.columns[i], group.values[i]);
     }
     ExecStoreVirtualTuple(row);
     row->tts_tableOid = RelationGetRelid(writer->target.matrel);
@@ -92,16 +93,18 @@ bool is_over(const GroupWriter *writer)
                       machine.expiry_cutoff);
 }
 
-void fill_combined(GroupWriter *writer, const GroupRow &group)
+/// The key may look different in the new row, where equal values do.
+void take_row(GroupWriter *writer, const GroupRow &group)
+{
+    std::copy_n(group.values, writer->machine->ncolumns, writer->changed->tts_values);
+    std::copy_n(group.isnull, writer->machine->ncolumns, writer->changed->tts_isnull);
+}
+
+void combine_with_stored(GroupWriter *writer, const GroupRow &group)
 {
     ViewMachine &machine = *writer->machine;
     TupleTableSlot *const changed = writer->changed;
     TupleTableSlot *const stored = writer->stored;
-    ExecClearTuple(changed);
-    for (int i = 0; i < stored->tts_tupleDescriptor->natts; i++) {
-        changed->tts_values[i] = stored->tts_values[i];
-        changed->tts_isnull[i] = stored->tts_isnull[i];
-    }
     for (int i = machine.nkeys; i < machine.ncolumns; i++) {
         NullableDatum const result = combine_states(machine.columns[i], machine.environment,
                                                     {stored->tts_values[i], stored->tts_isnull[i]},
@@ -109,6 +112,21 @@ void fill_combined(GroupWriter *writer, const GroupRow &group)
         changed->tts_values[i] = result.value;
         changed->tts_isnull[i] = result.isnull;
     }
+}
+
+void fill_changed(GroupWriter *writer, const GroupRow &group)
+{
+    TupleTableSlot *const changed = writer->changed;
+    TupleTableSlot *const stored = writer->stored;
+    ExecClearTuple(changed);
+    for (int i = 0; i < stored->tts_tupleDescriptor->natts; i++) {
+        changed->tts_values[i] = stored->tts_values[i];
+        changed->tts_isnull[i] = stored->tts_isnull[i];
+    }
+    if (writer->machine->first != nullptr)
+        take_row(writer, group);
+    else
+        combine_with_stored(writer, group);
     ExecStoreVirtualTuple(changed);
     changed->tts_tableOid = RelationGetRelid(writer->target.matrel);
 }
@@ -165,22 +183,36 @@ void update_stored(GroupWriter *writer, uint32 hash)
         note_place(writer, hash, writer->changed->tts_tid);
 }
 
+/// A row of keys alone, and one that no later row of its key replaces.
+bool stays_as_it_is(GroupWriter *writer, const GroupRow &group)
+{
+    const ViewMachine &machine = *writer->machine;
+    const TupleTableSlot *const stored = writer->stored;
+    if (machine.first == nullptr)
+        return machine.ncolumns == machine.nkeys;
+    if (is_over(writer))
+        return false;
+    return pg::in_context(writer->scratch, [&] {
+        return !comes_before(machine.first, group.values, group.isnull, stored->tts_values,
+                             stored->tts_isnull);
+    });
+}
+
 /// `stored` is the group's row. It keeps its place, where its HOT chain begins, unless it has to
 /// go to another page.
 void change_stored(GroupWriter *writer, const GroupRow &group)
 {
-    // A row of keys alone stays as it is.
-    if (writer->machine->ncolumns == writer->machine->nkeys) {
+    slot_getallattrs(writer->stored);
+    if (stays_as_it_is(writer, group)) {
         end_group(writer);
         return;
     }
     pg::in_context(writer->scratch, [&] {
-        slot_getallattrs(writer->stored);
         bool const over = is_over(writer);
         if (over)
             fill_new(writer, group, writer->changed);
         else
-            fill_combined(writer, group);
+            fill_changed(writer, group);
         check_row(writer->target, writer->changed);
         if (writer->write)
             update_stored(writer, group.hash);
@@ -391,8 +423,25 @@ void write_at_once(GroupWriter *writer, const GroupRow &group)
         add_groups(writer, &row, 1);
 }
 
+void replace_first_in_batch(GroupWriter *writer, GroupRow *row, TupleTableSlot *group)
+{
+    ViewMachine &machine = *writer->machine;
+    bool const replaces = pg::in_context(writer->scratch, [&] {
+        return comes_before(machine.first, group->tts_values, group->tts_isnull, row->values,
+                            row->isnull);
+    });
+    for (int i = machine.nkeys; replaces && i < machine.ncolumns; i++)
+        replace_in_batch(writer->batch, row, i, {group->tts_values[i], group->tts_isnull[i]},
+                         TupleDescAttr(group->tts_tupleDescriptor, i));
+    end_group(writer);
+}
+
 void combine_in_batch(GroupWriter *writer, GroupRow *row, TupleTableSlot *group)
 {
+    if (writer->machine->first != nullptr) {
+        replace_first_in_batch(writer, row, group);
+        return;
+    }
     ViewMachine &machine = *writer->machine;
     pg::in_context(writer->scratch, [&] {
         for (int i = machine.nkeys; i < machine.ncolumns; i++) {

@@ -12,7 +12,8 @@ extern "C" {
 namespace pipeline::fold {
 namespace {
 
-/// Keys come first, then bare aggregates: columns of definition and matrel correspond.
+/// Keys come first, then bare aggregates or the rest of a row: columns of definition and matrel
+/// correspond.
 void describe_columns(ViewMachine *machine, Relation definition)
 {
     Query *const query = get_view_query(definition);
@@ -29,6 +30,11 @@ void describe_columns(ViewMachine *machine, Relation definition)
                                 reinterpret_cast<const Aggref *>(entry->expr), machine->combining);
         else if (!machine->append)
             machine->nkeys++;
+    }
+    machine->first = nullptr;
+    if (view::is_first_row_query(query)) {
+        machine->nkeys = list_length(query->distinctClause);
+        machine->first = make_first_row_order(query);
     }
 }
 

@@ -15,6 +15,8 @@ extern "C" {
 #include "parser/parse_param.h"
 }
 
+#include <algorithm>
+
 namespace pipeline::stream {
 namespace {
 
@@ -30,7 +32,8 @@ struct ScanState {
     uint32 row;    ///< next row of that chunk
     uint64 number; ///< and its number in the feed
     bool mapped;   ///< `column` is right for the chunk at hand
-    const spool::StreamChunks *chunks; ///< of the feed, those of this stream
+    const spool::StreamChunks *chunks; ///< of the feed, those of this stream, ...
+    int end;                           ///< ... before this one
 };
 
 const char *verb_of(CmdType command)
@@ -179,20 +182,20 @@ void go_to_start(ScanState *state, const spool::Feed *feed)
     state->row = is_before ? 0 : feed->first_row;
     state->number = is_before ? state->chunks->first : feed->first;
     state->mapped = false;
+    state->end = std::min(state->chunks->end, feed->nchunks);
 }
 
 /// Goes to the next row that is to be handed out; false at the end.
 bool find_row(ScanState *state, const spool::Feed *feed)
 {
     for (;; state->row++, state->number++) {
-        while (state->chunk < state->chunks->end &&
-               state->row >= feed->chunks[state->chunk]->nrows()) {
+        while (state->chunk < state->end && state->row >= feed->chunks[state->chunk]->nrows()) {
             state->chunk++;
             state->row = 0;
             state->mapped = false;
             CHECK_FOR_INTERRUPTS();
         }
-        if (state->chunk >= state->chunks->end || state->number >= feed->end)
+        if (state->chunk >= state->end || state->number >= feed->end)
             return false;
         if (likely(!spool::is_skipped(feed->skip, state->number)))
             return true;

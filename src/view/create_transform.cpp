@@ -7,11 +7,13 @@
 #include "view/creation_notices.hpp"
 #include "view/decompose.hpp"
 #include "view/from_checks.hpp"
+#include "view/inline_cte.hpp"
 #include "view/matrel.hpp"
 #include "view/output.hpp"
 #include "view/output_function.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
+#include "view/union_streams.hpp"
 #include "view/view_options.hpp"
 
 extern "C" {
@@ -23,9 +25,7 @@ namespace {
 
 void check_clauses(const Query *query)
 {
-    const char *const what = query->setOperations != nullptr ? "UNION, INTERSECT and EXCEPT"
-                             : query->cteList != NIL         ? "WITH queries"
-                             : query->hasAggs                ? "aggregates"
+    const char *const what = query->hasAggs ? "aggregates"
                              : query->groupClause != NIL || query->groupingSets != NIL ? "GROUP BY"
                              : query->havingQual != nullptr                            ? "HAVING"
                              : query->hasWindowFuncs        ? "window functions"
@@ -96,6 +96,8 @@ void create_transform(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
     ViewOptions const options = parse_view_options(statement->options);
     check_options(options);
     pg::dissolve_group_entry(query);
+    inline_ctes(query);
+    query = wrap_union(query);
     check_clauses(query);
     List *const streams = check_from(query);
     check_expressions(query);

@@ -17,11 +17,13 @@
 #include "view/earlier_writers.hpp"
 #include "view/from_checks.hpp"
 #include "view/grouping.hpp"
+#include "view/inline_cte.hpp"
 #include "view/matrel.hpp"
 #include "view/output.hpp"
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
+#include "view/union_streams.hpp"
 #include "view/view_options.hpp"
 
 extern "C" {
@@ -130,6 +132,8 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     check_kind_of_view(statement);
     ViewOptions const options = parse_view_options(statement->options);
     pg::dissolve_group_entry(query);
+    inline_ctes(query);
+    query = wrap_union(query);
     Window const window = take_window(query, options);
     normalise_grouping(query);
     add_step(query, window);
@@ -300,8 +304,7 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
                  errhint("Actions are \"materialize\" and \"transform\".")));
     bool const is_transform = action != nullptr && strcmp(action, "transform") == 0;
     Query *const query = analyse_view_query(call);
-    bool const plain =
-        query->commandType != CMD_SELECT || query->utilityStmt != nullptr || query->hasModifyingCTE;
+    bool const plain = query->commandType != CMD_SELECT || query->utilityStmt != nullptr;
     if (action == nullptr && (plain || !names_a_stream(query))) {
         refuse_replacing_ours(statement);
         next(call);
@@ -309,6 +312,9 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
     }
 
     spool::require_preload();
+    if (query->hasModifyingCTE)
+        refuse("data-modifying statements in WITH",
+               "A continuous view changes no other table; run the statement by itself.");
     if (action != nullptr && strcmp(action, "definition") == 0)
         restore_definition(call, next, query);
     else if (action != nullptr && definition != nullptr)

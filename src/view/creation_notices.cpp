@@ -5,6 +5,7 @@
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
 #include "view/from_checks.hpp"
+#include "view/union_streams.hpp"
 
 extern "C" {
 #include "catalog/pg_class.h"
@@ -220,6 +221,9 @@ void notice_fold_time(Query *definition)
 
 void notice_unindexed_joins(Query *query)
 {
+    if (query->setOperations != nullptr)
+        for (auto *branch : pg::each<RangeTblEntry>(union_branches(query)))
+            notice_unindexed_joins(branch->subquery);
     Joins joins{query, NIL, nullptr};
     for (auto *item : pg::each<Node>(query->jointree->fromlist))
         collect_from(&joins, item);

@@ -125,17 +125,29 @@ void add_keys(Collector &collector, Query *query)
     }
 }
 
-/// Also equal expressions are columns of their own: they may be volatile.
-void add_appended(Collector &collector)
+/// A column that holds an entry of the target list as it is.
+MatrelColumn *add_entry(Collector &collector, const TargetEntry *entry)
 {
-    for (auto *entry : pg::each<TargetEntry>(collector.target_list)) {
-        if (entry->resjunk)
-            continue;
-        char *const name = SystemAttributeByName(entry->resname) == nullptr
-                               ? pstrdup(entry->resname)
-                               : hidden_name(collector);
-        MatrelColumn *const column = new_column(entry->expr, name);
-        collector.parts.columns = lappend(collector.parts.columns, column);
+    bool const has_name = entry->resname != nullptr &&
+                          SystemAttributeByName(entry->resname) == nullptr &&
+                          (!entry->resjunk || !name_is_used(collector, entry->resname));
+    MatrelColumn *const column =
+        new_column(entry->expr, has_name ? pstrdup(entry->resname) : hidden_name(collector));
+    column->entry = entry->resno;
+    column->is_shown = !entry->resjunk;
+    collector.parts.columns = lappend(collector.parts.columns, column);
+    return column;
+}
+
+/// Of DISTINCT ON. All other keys are those of groups.
+void add_first_row_keys(Collector &collector, Query *query)
+{
+    for (auto *clause : pg::each<SortGroupClause>(query->distinctClause)) {
+        MatrelColumn *const column =
+            add_entry(collector, get_sortgroupclause_tle(clause, query->targetList));
+        column->key = clause->tleSortGroupRef;
+        column->is_key = true;
+        collector.parts.num_keys++;
     }
 }
 
@@ -154,6 +166,23 @@ AttrNumber add_time(Collector &collector, const Window &window)
         new_column(window.time, is_free ? pstrdup(window.name) : hidden_name(collector));
     collector.parts.columns = lappend(collector.parts.columns, column);
     return attno + 1;
+}
+
+bool has_column(const Collector &collector, const TargetEntry *entry)
+{
+    for (auto *column : pg::each<MatrelColumn>(collector.parts.columns))
+        if (column->entry == entry->resno)
+            return true;
+    return false;
+}
+
+/// Also equal expressions are columns of their own: they may be volatile. What is not shown is
+/// there for ORDER BY.
+void add_entries(Collector &collector)
+{
+    for (auto *entry : pg::each<TargetEntry>(collector.target_list))
+        if (!has_column(collector, entry))
+            add_entry(collector, entry);
 }
 
 /// Collects aggregates outside keys, also those in subqueries that belong to the outermost query.
@@ -193,6 +222,28 @@ extern "C" bool pipeline_collect_aggregates_walker(Node *node, void *context)
     pg_unreachable();
 }
 
+/// What is applied on reading has no place in a definition.
+void check_clauses_of_definition(const Query *definition, const Decomposition &parts)
+{
+    bool const sorts = definition->sortClause != NIL || definition->distinctClause != NIL;
+    if (definition->setOperations != nullptr || definition->havingQual != nullptr ||
+        definition->limitCount != nullptr || definition->limitOffset != nullptr ||
+        (sorts && !parts.first_row))
+        refuse_definition();
+}
+
+/// Is the next column of a definition, `entry`, its next key?
+bool is_key_of(const Query *definition, const Decomposition &parts, const TargetEntry *entry)
+{
+    if (!parts.first_row)
+        return entry->ressortgroupref != 0;
+    if (parts.num_keys == list_length(definition->distinctClause))
+        return false;
+    auto *clause =
+        static_cast<const SortGroupClause *>(list_nth(definition->distinctClause, parts.num_keys));
+    return clause->tleSortGroupRef == entry->ressortgroupref;
+}
+
 } // namespace
 
 Node *outermost(Node *node, Index depth)
@@ -228,19 +279,23 @@ Decomposition decompose(Query *query, const Window &window)
 {
     Collector collector{query, query->targetList, {}, 0};
     collector.parts.append = is_append_query(query);
+    collector.parts.first_row = is_first_row_query(query);
     collector.parts.total_row = has_total_row(query);
     collector.parts.window = window.size;
-    if (collector.parts.append) {
-        add_appended(collector);
+    if (collector.parts.append || collector.parts.first_row) {
+        if (collector.parts.first_row)
+            add_first_row_keys(collector, query);
+        add_entries(collector);
         if (window.size != nullptr)
-            collector.parts.time_column = add_time(collector, window);
+            collector.parts.time_column = collector.parts.append ? add_time(collector, window) : 1;
         return collector.parts;
     }
     add_keys(collector, query);
     collector.parts.time_column = window.size != nullptr ? 1 : 0; // add_step()
+    // What HAVING and ORDER BY alone ask for is stored, too.
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
-        if (!entry->resjunk)
-            pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
+        pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
+    pipeline_collect_aggregates_walker(query->havingQual, &collector);
     return collector.parts;
 }
 
@@ -248,24 +303,31 @@ Decomposition columns_of_definition(Query *definition)
 {
     Decomposition parts{};
     parts.append = is_append_query(definition);
+    parts.first_row = is_first_row_query(definition);
     parts.total_row = has_total_row(definition);
+    check_clauses_of_definition(definition, parts);
     List *masks = grouping_masks(definition);
     for (auto *entry : pg::each<TargetEntry>(definition->targetList)) {
         // The keys come first, then their masks, then the aggregates.
         bool const is_mask = masks != NIL && equal(entry->expr, linitial(masks));
-        bool const is_key = (entry->ressortgroupref != 0 || is_mask) &&
-                            parts.num_keys == list_length(parts.columns);
+        bool const is_key = parts.num_keys == list_length(parts.columns) &&
+                            (is_mask || is_key_of(definition, parts, entry));
         if (is_mask)
             masks = list_delete_first(masks);
-        if (entry->resjunk || (!parts.append && !is_key && !IsA(entry->expr, Aggref)))
+        bool const is_row = parts.append || parts.first_row;
+        if (entry->resjunk || (!is_row && !is_key && !IsA(entry->expr, Aggref)))
             refuse_definition();
         MatrelColumn *const column = new_column(entry->expr, entry->resname);
-        column->key = entry->ressortgroupref;
+        column->key = is_key ? entry->ressortgroupref : 0;
         column->is_key = is_key;
+        column->entry = is_row ? entry->resno : 0;
         parts.columns = lappend(parts.columns, column);
         parts.num_keys += is_key;
     }
-    if (masks != NIL || (parts.num_keys == 0) != (definition->groupClause == NIL))
+    int const expected =
+        list_length(parts.first_row ? definition->distinctClause : definition->groupClause);
+    if (masks != NIL || (parts.num_keys == 0) != (expected == 0) ||
+        (parts.first_row && parts.num_keys != expected))
         refuse_definition();
     return parts;
 }
@@ -274,12 +336,21 @@ Query *definition_query(Query *query, const Decomposition &parts)
 {
     auto *definition = static_cast<Query *>(copyObjectImpl(query));
     definition->targetList = NIL;
-    definition->distinctClause = NIL;
+    definition->havingQual = nullptr;
+    definition->limitCount = definition->limitOffset = nullptr;
+    definition->limitOption = LIMIT_OPTION_DEFAULT;
+    if (!parts.first_row) {
+        definition->distinctClause = definition->sortClause = NIL;
+        definition->hasDistinctOn = false;
+    }
     AttrNumber attno = 0;
     for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
         auto *expr = static_cast<Expr *>(copyObjectImpl(column->expr));
         TargetEntry *const entry = makeTargetEntry(expr, ++attno, pstrdup(column->name), false);
         entry->ressortgroupref = column->key;
+        if (parts.first_row) // DISTINCT ON, and the ORDER BY that says which row is the first
+            entry->ressortgroupref =
+                get_tle_by_resno(query->targetList, column->entry)->ressortgroupref;
         definition->targetList = lappend(definition->targetList, entry);
     }
     definition->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(definition));

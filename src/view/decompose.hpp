@@ -3,8 +3,8 @@
 //
 // Owns: the columns of a matrel. May call: pg/, view/state_form, view/grouping, view/window.
 // Invariant: columns are keys in GROUP BY order, the masks of grouping sets, then one per distinct
-// aggregate (of an append view: the select list); the definition's target list is the same in the
-// same order.
+// aggregate (where rows are stored: keys in DISTINCT ON order, the rest of the select list, and
+// what ORDER BY needs); the definition's target list is the same in the same order.
 #pragma once
 
 #include "pg/postgres.hpp"
@@ -20,11 +20,12 @@ namespace pipeline::view {
 
 struct MatrelColumn {
     char *name;
-    Expr *expr;    ///< over the stream: a key's expression, a GroupingFunc or an Aggref
-    Node *flat;    ///< the same without columns of joins, to compare with
-    Index key;     ///< the key's ressortgroupref, 0 for all others
-    bool is_shown; ///< the view has it as a column
-    bool is_key;   ///< part of what tells groups apart: a key or a mask of grouping sets
+    Expr *expr;       ///< over the stream: a key's expression, a GroupingFunc or an Aggref
+    Node *flat;       ///< the same without columns of joins, to compare with
+    Index key;        ///< the key's ressortgroupref, 0 for all others
+    AttrNumber entry; ///< where rows are stored: the entry of the query's target list that it holds
+    bool is_shown;    ///< the view has it as a column
+    bool is_key;      ///< part of what tells groups apart: a key or a mask of grouping sets
     Oid type;
     int32 typmod;
     Oid collation;
@@ -35,6 +36,7 @@ struct Decomposition {
     List *columns;          ///< of MatrelColumn *
     int num_keys;           ///< masks included
     bool append;            ///< one row per row of the stream
+    bool first_row;         ///< one row of the stream per key
     bool total_row;         ///< there is a row before the first one of the stream
     const Interval *window; ///< readers combine what is not older; nullptr = no window
     AttrNumber time_column; ///< of a window: its step, or of an append view the time itself

@@ -4,6 +4,7 @@
 #include "pg/list.hpp"
 #include "view/catalog.hpp"
 #include "view/query_checks.hpp"
+#include "view/union_streams.hpp"
 
 extern "C" {
 #include "catalog/pg_inherits.h"
@@ -85,11 +86,10 @@ extern "C" bool pipeline_check_levels_walker(Node *node, void *context)
 
 /// A subquery is folded with the batch at hand only: whatever looks at all rows of the stream
 /// would see a part of them.
-void check_stream_subquery(const Query *query)
+void check_stream_subquery(const Query *query, const char *place, const char *hint)
 {
-    const char *const what = query->setOperations != nullptr ? "UNION, INTERSECT and EXCEPT"
-                             : query->cteList != NIL         ? "WITH queries"
-                             : query->hasAggs                ? "aggregates"
+    const char *const what = query->cteList != NIL ? "WITH queries"
+                             : query->hasAggs      ? "aggregates"
                              : query->groupClause != NIL || query->groupingSets != NIL ? "GROUP BY"
                              : query->havingQual != nullptr                            ? "HAVING"
                              : query->hasWindowFuncs        ? "window functions"
@@ -100,8 +100,7 @@ void check_stream_subquery(const Query *query)
                              : query->hasTargetSRFs ? "set-returning functions in the select list"
                                                     : nullptr;
     if (what != nullptr)
-        refuse(psprintf("%s in a subquery over a stream", what),
-               "Do that in the outermost query, or in the query that reads the view.");
+        refuse(psprintf("%s in %s", what, place), hint);
 }
 
 List *streams_of_item(Query *query, Node *item);
@@ -122,7 +121,9 @@ List *streams_of_list(Query *query, List *items)
 List *streams_of_entry(RangeTblEntry *entry)
 {
     if (entry->rtekind == RTE_SUBQUERY && names_a_stream(entry->subquery)) {
-        check_stream_subquery(entry->subquery);
+        check_stream_subquery(
+            entry->subquery, "a subquery over a stream",
+            "Do that in the outermost query, or in the query that reads the view.");
         return streams_of(entry->subquery);
     }
     if (entry->rtekind != RTE_RELATION || !is_stream(entry->relid))
@@ -130,6 +131,27 @@ List *streams_of_entry(RangeTblEntry *entry)
     if (entry->tablesample != nullptr)
         refuse("TABLESAMPLE", "Use a condition such as random() < 0.1 in WHERE.");
     return list_make1_oid(entry->relid);
+}
+
+List *streams_of_branch(RangeTblEntry *branch)
+{
+    if (!names_a_stream(branch->subquery))
+        refuse("a branch of UNION ALL that reads no stream",
+               "Its rows have no time at which they come. Add them in the query that reads the "
+               "view.");
+    check_stream_subquery(
+        branch->subquery, "a branch of UNION ALL",
+        "Do that over the union: SELECT ... FROM (SELECT ... UNION ALL SELECT ...) "
+        "AS u.");
+    return streams_of(branch->subquery);
+}
+
+List *streams_of_union(Query *query)
+{
+    List *streams = NIL;
+    for (auto *branch : pg::each<RangeTblEntry>(union_branches(query)))
+        streams = list_concat_unique_oid(streams, streams_of_branch(branch));
+    return streams;
 }
 
 /// A row of the other side that finds no row in this batch may find one in the next.
@@ -170,7 +192,7 @@ bool has_stream_child(Oid relid)
     return false;
 }
 
-/// One level of the rewritten query.
+/// One level of the rewritten query. `nstreams`: how often streams may still be named.
 void check_expanded_level(Query *query, int *nstreams)
 {
     if (query->rowMarks != NIL)
@@ -178,13 +200,29 @@ void check_expanded_level(Query *query, int *nstreams)
     for (auto *entry : pg::each<RangeTblEntry>(query->rtable)) {
         if (entry->rtekind != RTE_RELATION)
             continue;
-        if (is_stream(entry->relid) && ++*nstreams > 1)
+        if (is_stream(entry->relid) && --*nstreams < 0)
             refuse("joins with a view that reads a stream", kOneView);
         if (entry->inh && has_stream_child(entry->relid))
             refuse("joins with a table that has a stream as a partition",
                    "Name the other partitions in FROM.");
     }
     pg::check_permissions(query);
+}
+
+extern "C" bool pipeline_count_streams_walker(Node *node, void *context)
+{
+    if (node == nullptr)
+        return false;
+    check_stack_depth();
+    if (IsA(node, RangeTblEntry)) {
+        auto *entry = reinterpret_cast<RangeTblEntry *>(node);
+        *static_cast<int *>(context) += entry->rtekind == RTE_RELATION && is_stream(entry->relid);
+        return false;
+    }
+    if (IsA(node, Query))
+        return pg::walk_query(reinterpret_cast<Query *>(node), pipeline_count_streams_walker,
+                              context, QTW_EXAMINE_RTES_BEFORE);
+    return pg::walk_expression(node, pipeline_count_streams_walker, context);
 }
 
 extern "C" bool pipeline_check_expanded_walker(Node *node, void *context)
@@ -216,19 +254,24 @@ List *check_from(Query *query)
     pipeline_check_levels_walker(reinterpret_cast<Node *>(query), nullptr);
     List *const streams = streams_of(query);
     if (streams == NIL)
-        refuse("queries without a stream in FROM", "Name one stream in FROM.");
+        refuse("queries without a stream in FROM", "Name a stream in FROM.");
+    if (list_length(streams) > kMaxStreams)
+        refuse(psprintf("more than %d streams", kMaxStreams),
+               "Write to fewer streams, with a column that tells the rows apart.");
     return streams;
 }
 
 List *streams_of(Query *query)
 {
-    return streams_of_list(query, query->jointree->fromlist);
+    return query->setOperations != nullptr ? streams_of_union(query)
+                                           : streams_of_list(query, query->jointree->fromlist);
 }
 
 void check_expansion(Query *query)
 {
     List *const rewritten = QueryRewrite(static_cast<Query *>(copyObjectImpl(query)));
     int nstreams = 0;
+    pipeline_count_streams_walker(reinterpret_cast<Node *>(query), &nstreams);
     for (auto *one : pg::each<Query>(rewritten))
         pipeline_check_expanded_walker(reinterpret_cast<Node *>(one), &nstreams);
 }

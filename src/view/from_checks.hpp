@@ -1,8 +1,9 @@
 // What may stand beside the stream in FROM, and in subqueries of every kind.
 //
 // Owns: the refusals that concern joins and subqueries, and the rights to what a query reads.
-// May call: pg/, view/catalog, view/query_checks. Invariant: a query that passes has one stream,
-// on the side of every outer join whose rows are all kept, below no aggregation but the top one.
+// May call: pg/, view/catalog, view/query_checks, view/union_streams. Invariant: a query that
+// passes has one stream in each branch of UNION ALL, on the side of every outer join whose rows are
+// all kept, below no aggregation but the top one.
 #pragma once
 
 #include "pg/postgres.hpp"

@@ -7,6 +7,7 @@ extern "C" {
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_agg.h"
+#include "parser/parse_oper.h"
 }
 
 namespace pipeline::view {
@@ -86,6 +87,28 @@ void refuse_mixed_keys(Query *query)
     }
 }
 
+bool has_groups(const Query *query)
+{
+    return query->groupClause != NIL || query->groupingSets != NIL || query->hasAggs;
+}
+
+/// What the server computes by sorting, while rows of the table are told apart by the type's own
+/// equality.
+void check_first_row_keys(Query *query)
+{
+    for (auto *clause : pg::each<SortGroupClause>(query->distinctClause)) {
+        Oid const type = exprType(get_sortgroupclause_expr(clause, query->targetList));
+        Oid equality = InvalidOid;
+        get_sort_group_operators(type, false, true, false, nullptr, &equality, nullptr, nullptr);
+        if (!OidIsValid(clause->sortop))
+            refuse(psprintf("DISTINCT ON of type %s, which has no order", format_type_be(type)),
+                   "Cast it to another type, such as text.");
+        if (clause->eqop != equality)
+            refuse("DISTINCT ON with ORDER BY USING an operator of another equality",
+                   "Leave out USING, or cast the column to a type that is ordered that way.");
+    }
+}
+
 bool is_repeated(Query *query, const SortGroupClause *clause, const List *earlier)
 {
     Node *const expr =
@@ -159,8 +182,9 @@ void normalise_grouping(Query *query)
     }
     if (query->groupingSets == NIL)
         query->groupDistinct = false;
-    if (query->distinctClause == NIL || query->hasDistinctOn || query->hasAggs ||
-        query->groupClause != NIL || query->groupingSets != NIL)
+    // HAVING alone makes all rows one group.
+    if (query->distinctClause == NIL || query->hasDistinctOn || has_groups(query) ||
+        query->havingQual != nullptr)
         return;
     for (auto *clause : pg::each<SortGroupClause>(query->distinctClause))
         if (!is_repeated(query, clause, query->groupClause))
@@ -171,6 +195,8 @@ void normalise_grouping(Query *query)
 void check_grouping(Query *query)
 {
     refuse_mixed_keys(query);
+    if (is_first_row_query(query))
+        check_first_row_keys(query);
     if (query->groupingSets == NIL)
         return;
     refuse_equal_sets(query);
@@ -181,7 +207,12 @@ void check_grouping(Query *query)
 
 bool is_append_query(const Query *query)
 {
-    return query->groupClause == NIL && query->groupingSets == NIL && !query->hasAggs;
+    return !has_groups(query) && !query->hasDistinctOn;
+}
+
+bool is_first_row_query(const Query *query)
+{
+    return !has_groups(query) && query->hasDistinctOn;
 }
 
 bool has_total_row(Query *query)

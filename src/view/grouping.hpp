@@ -1,4 +1,5 @@
-// DISTINCT, grouping sets and views without any grouping: how they become keys of a matrel.
+// DISTINCT, DISTINCT ON, grouping sets and views without any grouping: what the keys of a matrel
+// are.
 //
 // Owns: the hidden columns that tell a rolled-up NULL from a real one. May call: pg/. Invariants:
 // a group is in one grouping set, whose mask (GROUPING of all keys) is a part of its key; no two
@@ -22,6 +23,10 @@ void check_grouping(Query *query);
 
 /// True if the view keeps one row per row of the stream.
 bool is_append_query(const Query *query);
+
+/// True if the view keeps one row of the stream per key, the first one in the order of the query:
+/// DISTINCT ON without groups. Over groups it is applied on reading.
+bool is_first_row_query(const Query *query);
 
 /// True if the query has a row before the first row of the stream: no GROUP BY, or a grouping
 /// set without columns.

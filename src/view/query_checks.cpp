@@ -24,13 +24,9 @@ namespace pipeline::view {
 namespace {
 
 constexpr char kWhenReading[] = "Do that in the query that reads the view.";
-constexpr char kOneView[] =
-    "Create one continuous view per stream and combine the views in the query that reads them.";
 
 void check_clauses(Query *query)
 {
-    if (query->setOperations != nullptr)
-        refuse("UNION, INTERSECT and EXCEPT", kOneView);
     if (query->cteList != NIL)
         refuse("WITH queries", "Write the query over the stream itself.");
     if (query->rowMarks != NIL)
@@ -39,14 +35,9 @@ void check_clauses(Query *query)
         refuse("window functions", kWhenReading);
     if (query->hasTargetSRFs)
         refuse("set-returning functions in the select list", kWhenReading);
-    if (query->hasDistinctOn)
-        refuse("DISTINCT ON", "List the columns in GROUP BY instead.");
-    if (query->havingQual != nullptr)
-        refuse("HAVING", "Use WHERE in the query that reads the view.");
-    if (query->sortClause != NIL)
-        refuse("ORDER BY", kWhenReading);
-    if (query->limitCount != nullptr || query->limitOffset != nullptr)
-        refuse("LIMIT and OFFSET", kWhenReading);
+    if (query->havingQual != nullptr && !query->hasAggs && query->groupClause == NIL &&
+        query->groupingSets == NIL)
+        refuse("HAVING without GROUP BY or aggregates", "Use WHERE.");
 }
 
 void check_aggregate(Aggref *aggref)
@@ -94,7 +85,8 @@ extern "C" bool pipeline_check_expression_walker(Node *node, void *context)
 void check_keys(Query *query)
 {
     check_grouping(query);
-    for (auto *clause : pg::each<SortGroupClause>(query->groupClause))
+    const List *const keys = is_first_row_query(query) ? query->distinctClause : query->groupClause;
+    for (auto *clause : pg::each<SortGroupClause>(keys))
         check_key_type(get_sortgroupclause_expr(clause, query->targetList));
 }
 
@@ -130,6 +122,9 @@ void check_expressions(Query *query)
     Index depth = 0;
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->targetList), &depth);
     pipeline_check_expression_walker(reinterpret_cast<Node *>(query->jointree), &depth);
+    pipeline_check_expression_walker(query->havingQual, &depth);
+    pipeline_check_expression_walker(query->limitCount, &depth);
+    pipeline_check_expression_walker(query->limitOffset, &depth);
 }
 
 void check_no_temporary_objects(Oid view)

@@ -1,8 +1,8 @@
 // What a continuous query may be: everything else is refused with a message that names it.
 //
 // Owns: the refusals of CREATE VIEW. May call: pg/, view/from_checks. Invariant: a query that
-// passes has exactly one stream in FROM, bare keys and aggregates that can be combined, and
-// touches no temporary object.
+// passes has one stream in FROM, or one per branch of UNION ALL, bare keys and aggregates that can
+// be combined, and touches no temporary object.
 #pragma once
 
 #include "pg/postgres.hpp"

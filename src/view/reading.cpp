@@ -185,17 +185,20 @@ extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
     return pg::mutate_expression(node, pipeline_reading_mutator, context);
 }
 
-/// Of a key, by its reference: its expression may be volatile, and there twice.
-Node *reading_expression(const TargetEntry *entry, Reading *reading, AttrNumber position)
+bool is_of_entry(const Decomposition &parts, const MatrelColumn *column, const TargetEntry *entry)
 {
-    const Decomposition &parts = *reading->parts;
-    if (parts.append)
-        return reinterpret_cast<Node *>(column_var(
-            static_cast<MatrelColumn *>(list_nth(parts.columns, position - 1)), position, 0));
+    if (parts.append || parts.first_row)
+        return column->entry == entry->resno;
+    return column->key != 0 && column->key == entry->ressortgroupref;
+}
+
+/// Of a key, by its reference: its expression may be volatile, and there twice.
+Node *reading_expression(const TargetEntry *entry, Reading *reading)
+{
     AttrNumber attno = 0;
-    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+    for (auto *column : pg::each<MatrelColumn>(reading->parts->columns)) {
         attno++;
-        if (column->key != 0 && column->key == entry->ressortgroupref)
+        if (is_of_entry(*reading->parts, column, entry))
             return reinterpret_cast<Node *>(column_var(column, attno, 0));
     }
     return pipeline_reading_mutator(reinterpret_cast<Node *>(entry->expr), reading);
@@ -204,7 +207,7 @@ Node *reading_expression(const TargetEntry *entry, Reading *reading, AttrNumber 
 /// Of a window with groups readers combine the steps of each.
 bool groups_on_reading(const Decomposition &parts)
 {
-    return parts.window != nullptr && !parts.append;
+    return parts.window != nullptr && !parts.append && !parts.first_row;
 }
 
 SortGroupClause *clause_of(const Query *query, Index reference)
@@ -253,10 +256,78 @@ void read_window(Query *reading, const Query *query, const Decomposition &parts)
         if (attno == parts.time_column)
             reading->jointree->quals =
                 in_window(reinterpret_cast<Node *>(column_var(column, attno, 0)), parts.window);
-        else if (!parts.append && column->is_key)
+        else if (groups_on_reading(parts) && column->is_key)
             group_by(reading, query, column, attno);
     }
-    reading->hasAggs = contain_aggs_of_level(reinterpret_cast<Node *>(reading->targetList), 0);
+}
+
+/// DISTINCT over groups: without grouping it has become the grouping itself. A window has a row per
+/// key and step, of which the first one is looked for here.
+void add_distinct(const Query *query, const Decomposition &parts, Query *reading)
+{
+    if (parts.first_row && parts.window == nullptr)
+        return;
+    reading->distinctClause = static_cast<List *>(copyObjectImpl(query->distinctClause));
+    reading->hasDistinctOn = query->hasDistinctOn;
+    if (parts.first_row)
+        reading->distinctClause = list_delete_first(reading->distinctClause); // add_step()
+}
+
+/// Where one row of a key is there, what chose it among others orders nothing any more; the rest
+/// can be read from the index.
+void add_order(const Query *query, const Decomposition &parts, Query *reading)
+{
+    auto *order = static_cast<List *>(copyObjectImpl(query->sortClause));
+    if (parts.first_row && parts.window != nullptr)
+        order = list_delete_first(order); // add_step()
+    else if (parts.first_row && list_length(order) > parts.num_keys)
+        order = list_truncate(order, parts.num_keys);
+    reading->sortClause = order;
+}
+
+bool refers_to(const List *clauses, const TargetEntry *entry)
+{
+    for (auto *clause : pg::each<SortGroupClause>(clauses))
+        if (clause->tleSortGroupRef == entry->ressortgroupref)
+            return true;
+    return false;
+}
+
+/// What is shown, and what DISTINCT ON or ORDER BY of the reading query need beside it.
+void add_target_list(Query *query, Query *reading, Reading *context)
+{
+    bool const groups = groups_on_reading(*context->parts);
+    AttrNumber attno = 0;
+    for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
+        bool const is_needed =
+            entry->ressortgroupref != 0 &&
+            (refers_to(reading->sortClause, entry) || refers_to(reading->distinctClause, entry));
+        if (entry->resjunk && !is_needed)
+            continue;
+        Expr *const expr = reinterpret_cast<Expr *>(reading_expression(entry, context));
+        char *const name = entry->resname != nullptr ? pstrdup(entry->resname) : nullptr;
+        TargetEntry *const column = makeTargetEntry(expr, ++attno, name, entry->resjunk);
+        column->ressortgroupref = is_needed || groups ? entry->ressortgroupref : 0;
+        reading->targetList = lappend(reading->targetList, column);
+    }
+}
+
+/// All groups are stored: a row to come may let a group pass that does not pass now. Where readers
+/// group, it is HAVING again.
+void add_having(Query *query, Query *reading, Reading *context)
+{
+    Node *const condition = pipeline_reading_mutator(query->havingQual, context);
+    if (groups_on_reading(*context->parts))
+        reading->havingQual = condition;
+    else
+        reading->jointree->quals = condition;
+}
+
+void add_limit(const Query *query, Query *reading)
+{
+    reading->limitOffset = static_cast<Node *>(copyObjectImpl(query->limitOffset));
+    reading->limitCount = static_cast<Node *>(copyObjectImpl(query->limitCount));
+    reading->limitOption = query->limitOption;
 }
 
 } // namespace
@@ -279,24 +350,17 @@ Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
     RangeTblRef *const from = makeNode(RangeTblRef);
     from->rtindex = 1;
     reading->jointree = makeFromExpr(list_make1(from), nullptr);
-    AttrNumber attno = 0;
+    add_distinct(query, parts, reading);
+    add_order(query, parts, reading);
     Reading context{query, &parts, 0};
-    for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
-        if (entry->resjunk)
-            continue;
-        attno++;
-        Node *const expr = reading_expression(entry, &context, attno);
-        TargetEntry *const column =
-            makeTargetEntry(reinterpret_cast<Expr *>(expr), attno, pstrdup(entry->resname), false);
-        column->ressortgroupref =
-            query->distinctClause != NIL || groups_on_reading(parts) ? entry->ressortgroupref : 0;
-        reading->targetList = lappend(reading->targetList, column);
-    }
+    add_target_list(query, reading, &context);
+    add_having(query, reading, &context);
     if (parts.window != nullptr)
         read_window(reading, query, parts);
-    reading->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(reading->targetList));
-    // DISTINCT over groups; without grouping it has become the grouping itself.
-    reading->distinctClause = static_cast<List *>(copyObjectImpl(query->distinctClause));
+    add_limit(query, reading);
+    reading->hasAggs = contain_aggs_of_level(reinterpret_cast<Node *>(reading->targetList), 0) ||
+                       contain_aggs_of_level(reading->havingQual, 0);
+    reading->hasSubLinks = checkExprHasSubLink(reinterpret_cast<Node *>(reading));
     return reading;
 }
 

@@ -282,6 +282,12 @@ void add_step(Query *query, const Window &window)
     clause->tleSortGroupRef = entry->ressortgroupref;
     get_sort_group_operators(TIMESTAMPTZOID, true, true, false, &clause->sortop, &clause->eqop,
                              nullptr, &clause->hashable);
+    if (is_first_row_query(query)) { // the first row of each step
+        query->distinctClause = lcons(clause, query->distinctClause);
+        if (query->sortClause != NIL)
+            query->sortClause = lcons(copyObjectImpl(clause), query->sortClause);
+        return;
+    }
     query->groupClause = lcons(clause, query->groupClause);
     // Each grouping set gets it, as with GROUP BY step, GROUPING SETS (…).
     if (query->groupingSets != NIL)
