@@ -20,6 +20,7 @@ extern "C" {
 #include "parser/parse_node.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -52,6 +53,16 @@ inline void executor_run(QueryDesc *query)
     ExecutorRun(query, ForwardScanDirection, 0);
 #else
     ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
+/// Runs a started portal to its end, not as a top-level statement.
+inline void portal_run(Portal portal, DestReceiver *destination)
+{
+#if PG_VERSION_NUM >= 180000
+    PortalRun(portal, FETCH_ALL, false, destination, destination, nullptr);
+#else
+    PortalRun(portal, FETCH_ALL, false, true, destination, destination, nullptr);
 #endif
 }
 

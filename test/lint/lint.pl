@@ -27,6 +27,7 @@ my %may_include = (
     'fold'      => [qw(pg partial agg batch spool view)],
     'stream'    => [qw(pg agg batch partial spool view/catalog)],
     'reader'    => [qw(pg agg sketch view)],
+    'dialect'   => [qw(pg view/catalog)], # emits SQL; asks only what kind a relation is
     'supervise' => [qw(pg spool/rendezvous fold/entry view/catalog)],
 );
 my %pure = map { $_ => 1 } qw(batch agg sketch chunk xid_set);
