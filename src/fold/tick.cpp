@@ -198,8 +198,10 @@ void store_progress(Tick *tick)
     for (int i = 1; i < collection.nconsumers; i++)
         if (tick->rejoined[i]) {
             const Consumer *const laggard = collection.consumers[i];
-            // Worker 0 may have taken its row in the same moment, since the spool is full.
-            if (!spool::remove_progress(laggard->id, laggard->version))
+            // Worker 0 may have taken its row in the same moment, since the spool is full. Or a
+            // function of another view has dropped this one, in this very transaction.
+            if (!spool::remove_progress(laggard->id, laggard->version) &&
+                view::find_query(laggard->id) != nullptr)
                 ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                                 errmsg("progress of consumer %u was changed by somebody else",
                                        laggard->id)));

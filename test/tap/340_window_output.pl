@@ -8,6 +8,7 @@ use PipelineTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 my $seed = $ENV{PIPELINE_SEED} // time;
 srand($seed);
@@ -47,11 +48,13 @@ sub move_clock {
     set_server($node, 'pipelinedb.clock_offset' => $offset);
 }
 
+# A view without groups has its one row always, so that neither old nor new is ever NULL.
 sub is_in_step {
     my ($view) = @_;
+    my $rows = $view eq 'everything' ? 'count(*) - 1' : 'count(*)';
     return "(SELECT coalesce(sum(n), 0) = coalesce((SELECT n FROM of_$view), 0)
         AND coalesce(sum(total), 0) = coalesce((SELECT total FROM of_$view), 0)
-        AND count(*) = coalesce((SELECT groups FROM of_$view), 0) FROM $view)";
+        AND $rows = coalesce((SELECT groups FROM of_$view), 0) FROM $view)";
 }
 
 # Time goes by while we look, so a view and its reader are compared until they are in step.
@@ -59,8 +62,9 @@ sub check {
     my ($name) = @_;
     sql('SELECT pipelinedb.flush()');
     for my $view (@views) {
-        ok($node->poll_query_until('postgres', 'SELECT ' . is_in_step($view)),
-            "$name: $view and the reader of its output")
+        my $tries = 50;
+        sleep 0.1 while sql('SELECT ' . is_in_step($view)) ne 't' && --$tries > 0;
+        cmp_ok($tries, '>', 0, "$name: $view and the reader of its output")
             or diag(sql("SELECT sum(n), sum(total), count(*) FROM $view"),
                 sql("SELECT * FROM of_$view"));
     }
