@@ -18,23 +18,28 @@ namespace {
 /// The name of a column that only carries a state; users never see it.
 constexpr const char *kStateColumn = "combined state";
 
-[[noreturn]] void refuse_expression(const char *detail)
+[[noreturn]] void refuse_argument(const char *detail, const char *hint)
 {
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("combine argument must be a single aggregate column"),
-                    errdetail_internal("%s", detail),
-                    errhint("Combine columns first, then compute: combine(a) / combine(b).")));
+                    errdetail_internal("%s", detail), errhint("%s", hint)));
     pg_unreachable();
 }
 
-[[noreturn]] void refuse_key(Oid relid, AttrNumber attno)
+[[noreturn]] void refuse_expression()
 {
-    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                    errmsg("combine argument is not an aggregate column"),
-                    errdetail("Column \"%s\" of \"%s\" does not hold the state of an aggregate.",
-                              get_attname(relid, attno, true), get_rel_name(relid)),
-                    errhint("Use an ordinary aggregate, such as sum() or max().")));
-    pg_unreachable();
+    refuse_argument("It is an expression over columns.",
+                    "Combine columns first, then compute: combine(a) / combine(b).");
+}
+
+[[noreturn]] void refuse_level(const char *detail)
+{
+    refuse_argument(detail, "Call combine() below that, where each row is one of the view.");
+}
+
+[[noreturn]] void refuse_column(const char *detail)
+{
+    refuse_argument(detail, "Name one aggregate column of a continuous view.");
 }
 
 [[noreturn]] void refuse_source()
@@ -68,7 +73,7 @@ CombineArguments state_in_table(const RangeTblEntry *entry, const Var *var, Foll
     const Aggref *const aggregate = aggregate_of_column(entry->relid, var->varattno, &definition);
     followed->definitions = list_append_unique_oid(followed->definitions, definition);
     if (aggregate == nullptr)
-        refuse_key(entry->relid, var->varattno);
+        refuse_key_column(entry->relid, var->varattno);
     StateForm const form = state_form_of(aggregate);
     if (form.kind != StateKind::kResult)
         refuse_state(entry->relid, var->varattno);
@@ -87,11 +92,11 @@ void check_level(const Query *query, bool may_group)
     if (query->commandType != CMD_SELECT)
         refuse_source();
     if (query->setOperations != nullptr)
-        refuse_expression("It is a column of a UNION, INTERSECT or EXCEPT.");
+        refuse_level("It is a column of a UNION, INTERSECT or EXCEPT.");
     if (query->distinctClause != NIL && !query->hasDistinctOn)
-        refuse_expression("It comes from a subquery or view with DISTINCT.");
+        refuse_level("It comes from a subquery or view with DISTINCT.");
     if (groups(query) && !may_group)
-        refuse_expression("It comes from a subquery or view that groups or aggregates.");
+        refuse_level("It comes from a subquery or view that groups or aggregates.");
 }
 
 List *expressions_of(const Aggref *aggref)
@@ -127,7 +132,7 @@ CombineArguments follow_entry(List *levels, Expr *expr, FollowedViews *followed)
         return follow_var(levels, reinterpret_cast<Var *>(expr), followed);
     auto *const call = reinterpret_cast<FuncExpr *>(expr);
     if (!IsA(expr, FuncExpr) || !is_finalize(call->funcid) || !IsA(lsecond(call->args), Var))
-        refuse_expression("It is an expression over columns.");
+        refuse_expression();
     return {static_cast<List *>(copyObjectImpl(call->args)), call->funcresulttype, call->funccollid,
             call->inputcollid};
 }
@@ -173,7 +178,7 @@ TargetEntry *visible_column(const Query *query, AttrNumber attno)
 {
     TargetEntry *const entry = get_tle_by_resno(query->targetList, attno);
     if (entry == nullptr || entry->resjunk)
-        refuse_expression("It is a whole row.");
+        refuse_column("It is a whole row.");
     return entry;
 }
 
@@ -242,7 +247,7 @@ CombineArguments follow_with(List *levels, RangeTblEntry *entry, const Var *var,
     List *const around = list_copy_tail(levels, int(entry->ctelevelsup));
     CommonTableExpr *const with = find_with(static_cast<Query *>(linitial(around)), entry->ctename);
     if (with->cterecursive || entry->self_reference || !IsA(with->ctequery, Query))
-        refuse_expression("It comes from a recursive query.");
+        refuse_level("It comes from a recursive query.");
     AttrNumber added;
     CombineArguments const arguments =
         follow_query(lcons(with->ctequery, around), var, followed, &added);
@@ -266,7 +271,7 @@ CombineArguments follow_join(List *levels, const RangeTblEntry *entry, const Var
 {
     auto *const below = static_cast<Var *>(list_nth(entry->joinaliasvars, var->varattno - 1));
     if (below == nullptr || !IsA(below, Var))
-        refuse_expression("It is a column that two tables are joined by.");
+        refuse_column("It is a column that two tables are joined by.");
     auto *const copy = static_cast<Var *>(copyObjectImpl(below));
     IncrementVarSublevelsUp(reinterpret_cast<Node *>(copy), int(var->varlevelsup), 0);
     pg::copy_nulling_rels(copy, var);
@@ -281,7 +286,7 @@ CombineArguments follow_var(List *levels, const Var *var, FollowedViews *followe
     auto *const query = static_cast<Query *>(linitial(own));
     RangeTblEntry *const entry = rt_fetch(var->varno, query->rtable);
     if (var->varattno <= 0)
-        refuse_expression(var->varattno == 0 ? "It is a whole row." : "It is a system column.");
+        refuse_column(var->varattno == 0 ? "It is a whole row." : "It is a system column.");
     switch (entry->rtekind) {
     case RTE_RELATION:
         return state_in_table(entry, var, followed);
@@ -298,9 +303,19 @@ CombineArguments follow_var(List *levels, const Var *var, FollowedViews *followe
 
 } // namespace
 
+void refuse_key_column(Oid matrel, AttrNumber attno)
+{
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("combine argument is not an aggregate column"),
+                    errdetail("Column \"%s\" of \"%s\" does not hold the state of an aggregate.",
+                              get_attname(matrel, attno, true), get_rel_name(matrel)),
+                    errhint("Use an ordinary aggregate, such as sum() or max().")));
+    pg_unreachable();
+}
+
 const Aggref *aggregate_of_column(Oid matrel, AttrNumber attno, Oid *definition)
 {
-    const ContinuousQuery *const query = find_query(matrel);
+    const ContinuousQuery *const query = OidIsValid(matrel) ? find_query(matrel) : nullptr;
     if (query == nullptr || query->matrel != matrel)
         refuse_source();
     *definition = query->definition;
@@ -317,7 +332,7 @@ const Aggref *aggregate_of_column(Oid matrel, AttrNumber attno, Oid *definition)
 CombineArguments find_stored_state(List *levels, Node *arg, FollowedViews *followed)
 {
     if (!IsA(arg, Var))
-        refuse_expression("It is an expression over columns.");
+        refuse_expression();
     return follow_var(levels, reinterpret_cast<Var *>(arg), followed);
 }
 

@@ -30,4 +30,7 @@ CombineArguments find_stored_state(List *levels, Node *arg, FollowedViews *follo
 /// the column holds a key. Raises an error if `matrel` is not the table of a continuous view.
 const Aggref *aggregate_of_column(Oid matrel, AttrNumber attno, Oid *definition);
 
+/// That column holds a key.
+[[noreturn]] void refuse_key_column(Oid matrel, AttrNumber attno);
+
 } // namespace pipeline::view
