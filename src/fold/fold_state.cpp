@@ -28,6 +28,9 @@ void note_message(Datum, Oid relid)
     if (relid == InvalidOid || relid == query_catalog)
         the_state.valid = false;
     forget_expiry_of(relid);
+    for (auto *view : pg::each<FoldedView>(the_state.views))
+        if (view->windowed && (relid == InvalidOid || relid == view->query.matrel))
+            view->window_due = DT_NOBEGIN; // look
 }
 
 Consumer *find_consumer(Oid id)

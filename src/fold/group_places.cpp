@@ -135,4 +135,11 @@ void remember_place(uint32 hash, const ItemPointerData &place)
         put(hash, ItemPointerGetBlockNumber(&place), ItemPointerGetOffsetNumber(&place));
 }
 
+void forget_places()
+{
+    if (places.buckets != nullptr)
+        pfree(places.buckets);
+    places = {};
+}
+
 } // namespace pipeline::fold

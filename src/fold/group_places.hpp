@@ -21,4 +21,7 @@ void expect_place(uint32 hash);
 
 void remember_place(uint32 hash, const ItemPointerData &place);
 
+/// Frees the memory: in a session that is no fold worker.
+void forget_places();
+
 } // namespace pipeline::fold

@@ -1,6 +1,5 @@
 #include "fold/hand_over.hpp"
 
-#include "fold/emission.hpp"
 #include "pg/list.hpp"
 #include "pg/stop_points.hpp"
 #include "spool/writer.hpp"
@@ -28,9 +27,11 @@ int consumer_in(const Collection &collection, const FoldedView *view)
     return -1;
 }
 
+} // namespace
+
 /// The spool's rules hold: rolled back with the tick, folded by the reader's next tick, since its
 /// set does not contain this transaction, which began after the tick's snapshot.
-void write_chunks(Oid reader, Oid output, const EmittedChunk *chunks, int count)
+void spool_emitted(Oid reader, Oid output, const EmittedChunk *chunks, int count)
 {
     spool::StatementWriter *const writer = spool::begin_statement(reader, CurrentMemoryContext);
     for (int i = 0; i < count; i++) {
@@ -40,8 +41,6 @@ void write_chunks(Oid reader, Oid output, const EmittedChunk *chunks, int count)
     }
     spool::end_statement(writer);
 }
-
-} // namespace
 
 void begin_hand_over()
 {
@@ -85,7 +84,7 @@ bool spool_leftovers()
             const FoldedView *const own = own_view(reader);
             if (list_member_oid(view->handed, reader) && own->folded)
                 continue;
-            write_chunks(reader, view->query.output, chunks, count);
+            spool_emitted(reader, view->query.output, chunks, count);
             any = true;
         }
     }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fold/collect.hpp"
+#include "fold/emission.hpp"
 
 namespace pipeline::fold {
 
@@ -15,6 +16,9 @@ void begin_hand_over();
 
 /// After the turn of `view`: its readers that have their turns in this tick, later, get the rows.
 void hand_over(FoldedView *view, Collection *collection);
+
+/// Writes rows of `output` to the spool, for one of the views that read it.
+void spool_emitted(Oid reader, Oid output, const EmittedChunk *chunks, int count);
 
 /// After the last turn: what is left for readers that had none. True if there was anything.
 bool spool_leftovers();

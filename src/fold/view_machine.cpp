@@ -53,6 +53,15 @@ void make_combining(ViewMachine *machine, Relation definition)
 
 } // namespace
 
+ViewMachine *make_writing_machine(Relation definition)
+{
+    auto *machine = static_cast<ViewMachine *>(palloc0(sizeof(ViewMachine)));
+    machine->context = CurrentMemoryContext;
+    machine->owner = definition->rd_rel->relowner;
+    make_combining(machine, definition);
+    return machine;
+}
+
 void renew_combining(FoldedView *view)
 {
     if (view->machine == nullptr || view->machine->combining == nullptr)

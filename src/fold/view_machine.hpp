@@ -16,6 +16,10 @@ bool lock_joined(const FoldedView *view);
 /// and the caller runs as the owner with the creation settings.
 void ready_machine(FoldedView *view, Relation definition);
 
+/// A machine that cannot fold, but write what was folded elsewhere. Lives in the current memory
+/// context. The caller runs as the owner with the creation settings.
+ViewMachine *make_writing_machine(Relation definition);
+
 /// After an error in a function of the machine: what these have cached is not to be trusted. The
 /// plan is, since its functions are set up for each run.
 void renew_combining(FoldedView *view);

@@ -90,3 +90,22 @@ CREATE AGGREGATE pipelinedb.merge_states(aggregate regprocedure, state anyelemen
 );
 COMMENT ON AGGREGATE pipelinedb.merge_states(regprocedure, anyelement, "any")
     IS 'the same for aggregates whose state follows from the types of their inputs';
+
+-- In the schema that CREATE EXTENSION names, so that combine(column) is found as in PipelineDB.
+-- The planner puts combine_state() in its place; the functions only say that it could not.
+CREATE FUNCTION pipelinedb.combine_placeholder(internal, anyelement) RETURNS internal
+    AS 'MODULE_PATHNAME', 'pipeline_combine_placeholder' LANGUAGE C STABLE PARALLEL SAFE;
+CREATE FUNCTION pipelinedb.combine_placeholder_final(internal, anyelement) RETURNS anyelement
+    AS 'MODULE_PATHNAME', 'pipeline_combine_placeholder' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pipelinedb.combine_placeholder(internal, anyelement) IS 'transition function of combine: an error';
+COMMENT ON FUNCTION pipelinedb.combine_placeholder_final(internal, anyelement) IS 'final function of combine: an error';
+
+CREATE AGGREGATE @extschema@.combine(anyelement) (
+    SFUNC = pipelinedb.combine_placeholder,
+    STYPE = internal,
+    FINALFUNC = pipelinedb.combine_placeholder_final,
+    FINALFUNC_EXTRA,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE @extschema@.combine(anyelement)
+    IS 'an aggregate column of a continuous view over a coarser grouping';

@@ -127,6 +127,15 @@ inline bool may_execute(Oid function, Oid role)
 #endif
 }
 
+/// A Var of the same place as `from` becomes NULL where that one does: since 16 a Var says which
+/// outer joins do it.
+inline void copy_nulling_rels([[maybe_unused]] Var *to, [[maybe_unused]] const Var *from)
+{
+#if PG_VERSION_NUM >= 160000
+    to->varnullingrels = bms_union(to->varnullingrels, from->varnullingrels);
+#endif
+}
+
 /// True if the current user has the rights that the executor would ask for.
 inline bool may_read_relations(const PlannedStmt *statement)
 {

@@ -219,6 +219,7 @@ PG_FUNCTION_INFO_V1(pipeline_merge_states_final);
 PG_FUNCTION_INFO_V1(pipeline_combine_state_combine);
 PG_FUNCTION_INFO_V1(pipeline_combine_state_serialize);
 PG_FUNCTION_INFO_V1(pipeline_combine_state_deserialize);
+PG_FUNCTION_INFO_V1(pipeline_combine_placeholder);
 
 Datum pipeline_combine_state_step(PG_FUNCTION_ARGS)
 {
@@ -259,5 +260,14 @@ Datum pipeline_combine_state_deserialize(PG_FUNCTION_ARGS)
     using namespace pipeline::reader;
     (void) aggregate_context(fcinfo);
     PG_RETURN_POINTER(deserialize_combined(fcinfo->flinfo, PG_GETARG_BYTEA_PP(0)));
+}
+
+/// What combine() would run, had the planner not put combine_state() in its place.
+Datum pipeline_combine_placeholder(PG_FUNCTION_ARGS)
+{
+    (void) fcinfo;
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("combine aggregates are only supported on continuous views")));
+    PG_RETURN_NULL();
 }
 }

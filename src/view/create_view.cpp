@@ -14,6 +14,7 @@
 #include "view/creation_notices.hpp"
 #include "view/creation_settings.hpp"
 #include "view/decompose.hpp"
+#include "view/delta_combine.hpp"
 #include "view/earlier_writers.hpp"
 #include "view/from_checks.hpp"
 #include "view/grouping.hpp"
@@ -295,6 +296,7 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
 {
     auto *statement = pg::own_tree<ViewStmt>(call);
     resolve_outputs(statement->query);
+    resolve_delta_combines(statement->query, call);
     const char *const action = option_value(statement->options, kActionOption);
     const char *const definition = option_value(statement->options, kDefinitionOption);
     if (action != nullptr && strcmp(action, "materialize") != 0 &&

@@ -4,6 +4,7 @@
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "view/grouping.hpp"
+#include "view/state_expressions.hpp"
 
 extern "C" {
 #include "catalog/pg_collation.h"
@@ -21,103 +22,6 @@ extern "C" {
 
 namespace pipeline::view {
 namespace {
-
-/// NULL of a type and collation, to tell a polymorphic function its types.
-Expr *typed_null(Oid type, Oid collation)
-{
-    Expr *const null = reinterpret_cast<Expr *>(makeNullConst(type, -1, get_typcollation(type)));
-    if (!OidIsValid(collation) || collation == get_typcollation(type))
-        return null;
-    CollateExpr *const collate = makeNode(CollateExpr);
-    collate->arg = null;
-    collate->collOid = collation;
-    collate->location = -1;
-    return reinterpret_cast<Expr *>(collate);
-}
-
-Expr *aggregate_constant(Oid aggregate)
-{
-    return reinterpret_cast<Expr *>(makeConst(REGPROCEDUREOID, -1, InvalidOid, sizeof(Oid),
-                                              ObjectIdGetDatum(aggregate), false, true));
-}
-
-/// pipelinedb.finalize and the aggregate pipelinedb.combine_state have the same arguments.
-Oid state_function(const char *name, bool with_inputs)
-{
-    Oid const types[] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID, ANYOID};
-    oidvector *const vector = buildoidvector(types, with_inputs ? 4 : 3);
-    Oid const schema = get_namespace_oid("pipelinedb", false);
-    Oid const function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, PointerGetDatum(name),
-                                         PointerGetDatum(vector), ObjectIdGetDatum(schema));
-    if (!OidIsValid(function))
-        elog(ERROR, "function pipelinedb.%s is missing", name);
-    return function;
-}
-
-/// The inputs matter where the transition type or the final function's call follows from them,
-/// and where a collation other than the default must reach the final function.
-bool needs_inputs(const Aggref *aggref, const StateForm &form)
-{
-    bool const collated =
-        OidIsValid(aggref->inputcollid) && aggref->inputcollid != DEFAULT_COLLATION_OID;
-    return form.polymorphic || form.finalextra || collated;
-}
-
-/// A NULL of the type. The name of an aggregate is kept: of what combine_state() gives over no rows
-/// nothing else tells.
-Expr *input_of(const Aggref *aggref, int i, Oid type)
-{
-    if (type == REGPROCEDUREOID && i < list_length(aggref->args)) {
-        Expr *const given = static_cast<TargetEntry *>(list_nth(aggref->args, i))->expr;
-        if (IsA(given, Const))
-            return static_cast<Expr *>(copyObjectImpl(given));
-    }
-    return typed_null(type, type_is_collatable(type) ? aggref->inputcollid : InvalidOid);
-}
-
-List *state_arguments(const Aggref *aggref, Var *state, bool with_inputs)
-{
-    List *args = list_make3(aggregate_constant(aggref->aggfnoid), state,
-                            typed_null(aggref->aggtype, aggref->aggcollid));
-    if (with_inputs) {
-        Oid types[FUNC_MAX_ARGS];
-        int const count = get_aggregate_argtypes(const_cast<Aggref *>(aggref), types);
-        for (int i = 0; i < count; i++)
-            args = lappend(args, input_of(aggref, i, types[i]));
-    }
-    return args;
-}
-
-Node *finalize_call(const Aggref *aggref, const StateForm &form, Var *state)
-{
-    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
-    return reinterpret_cast<Node *>(
-        makeFuncExpr(state_function("finalize", with_inputs), aggref->aggtype,
-                     state_arguments(aggref, state, with_inputs), aggref->aggcollid,
-                     aggref->inputcollid, COERCE_EXPLICIT_CALL));
-}
-
-/// The aggregate over the stored states of a group: those of the steps in a window.
-Node *combine_call(const Aggref *aggref, const StateForm &form, Var *state, Index depth)
-{
-    bool const with_inputs = needs_inputs(aggref, form) && aggref->args != NIL;
-    Aggref *const call = makeNode(Aggref);
-    call->aggfnoid = state_function("combine_state", with_inputs);
-    call->aggtype = aggref->aggtype;
-    call->aggcollid = aggref->aggcollid;
-    call->inputcollid = aggref->inputcollid;
-    call->aggkind = AGGKIND_NORMAL;
-    call->agglevelsup = depth;
-    call->aggsplit = AGGSPLIT_SIMPLE;
-    call->aggno = call->aggtransno = -1;
-    call->location = -1;
-    for (auto *arg : pg::each<Expr>(state_arguments(aggref, state, with_inputs))) {
-        auto const resno = static_cast<AttrNumber>(list_length(call->args) + 1);
-        call->args = lappend(call->args, makeTargetEntry(arg, resno, nullptr, false));
-        call->aggargtypes = lappend_oid(call->aggargtypes, exprType(reinterpret_cast<Node *>(arg)));
-    }
-    return reinterpret_cast<Node *>(call);
-}
 
 struct Reading {
     Query *query;
@@ -173,9 +77,12 @@ extern "C" Node *pipeline_reading_mutator(Node *node, void *context)
     if (const MatrelColumn *const column = found.column; column != nullptr) {
         Var *const var = column_var(column, found.attno, reading.depth);
         if (IsA(ours, Aggref) && reading.parts->window != nullptr)
-            return combine_call(reinterpret_cast<Aggref *>(ours), column->form, var, reading.depth);
+            return reinterpret_cast<Node *>(
+                combine_call(reinterpret_cast<Aggref *>(ours), column->form,
+                             reinterpret_cast<Expr *>(var), reading.depth));
         if (IsA(ours, Aggref) && column->form.kind != StateKind::kResult)
-            return finalize_call(reinterpret_cast<Aggref *>(ours), column->form, var);
+            return finalize_call(reinterpret_cast<Aggref *>(ours), column->form,
+                                 reinterpret_cast<Expr *>(var));
         return reinterpret_cast<Node *>(var);
     }
     if (IsA(ours, GroupingFunc))

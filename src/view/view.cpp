@@ -1,5 +1,6 @@
 #include "view/view.hpp"
 
+#include "view/combine_rewrite.hpp"
 #include "view/create_view.hpp"
 #include "view/ddl.hpp"
 #include "view/truncation.hpp"
@@ -26,6 +27,7 @@ void install_hooks()
     pg::register_utility_handler(T_CreateExtensionStmt, handle_create_extension, true);
     install_drop_hook();
     install_dml_checks();
+    install_combine();
 }
 
 } // namespace pipeline::view
