@@ -52,6 +52,7 @@ enum class ExpressionOp : std::uint8_t {
     kModulo, ///< whole numbers only
     kNegate,
     kAbsolute,
+    kBin,    ///< of a time: down to a multiple of `word`, counted from the second argument
     kFloor,  ///< to a multiple of `word`
     kDay,    ///< of a timestamp: whole days, infinity stays infinity
     kConvert ///< between numbers, and from bool; rounds as rint() does
@@ -63,7 +64,7 @@ struct Expression {
     std::uint32_t nargs = 0;
     Expression **args = nullptr;
     const Lane *lane = nullptr; ///< of a column
-    std::int64_t word = 0;      ///< of a constant; the unit of kFloor
+    std::int64_t word = 0;      ///< of a constant; the unit of kBin and kFloor
 
     // The result, valid until the next evaluate(); which arrays there are follows from the type.
     // `nulls` is nullptr if no row is NULL.
@@ -98,7 +99,7 @@ Expression *new_null(ValueType type, std::pmr::memory_resource *resource,
 
 Expression *new_result_of(Expression *other, std::pmr::memory_resource *resource);
 
-/// Anything else. `word` is the unit of kFloor.
+/// Anything else. `word` is the unit, above 0, of kBin and kFloor.
 Expression *new_expression(ExpressionOp op, ValueType type, std::span<Expression *const> args,
                            std::pmr::memory_resource *resource, std::int64_t word = 0);
 

@@ -17,6 +17,9 @@ constexpr Word kFirstDate = std::numeric_limits<std::int32_t>::min();
 constexpr Word kLastDate = std::numeric_limits<std::int32_t>::max();
 constexpr Word kDayLength = 86'400'000'000;
 
+/// Timestamps begin here (MIN_TIMESTAMP in datatype/timestamp.h of the server).
+constexpr Word kFirstTimestamp = -211'813'488'000'000'000;
+
 Word lowest_of(ValueType type)
 {
     return type == ValueType::kInt2   ? std::numeric_limits<std::int16_t>::min()
@@ -132,8 +135,34 @@ bool calculate_floats_as(Expression &expression, std::uint32_t nrows, const std:
     }
 }
 
+bool is_infinite_time(Word word)
+{
+    return word == kSmallest || word == kLargest;
+}
+
+/// timestamp.c, timestamp_bin and timestamptz_bin, whose first argument the compiler has checked.
+bool bin(Expression &expression, std::uint32_t nrows, const std::uint8_t *called)
+{
+    const Word unit = expression.word;
+    unsigned bad = 0;
+    each_pair(expression, nrows, [&](std::uint32_t i, Word time, Word origin) {
+        Word offset;
+        const bool far = __builtin_sub_overflow(time, origin, &offset) || is_infinite_time(origin);
+        const Word rest = offset % unit;
+        Word result;
+        const bool before = __builtin_sub_overflow(time, rest + (rest < 0 ? unit : 0), &result) ||
+                            (rest < 0 && result < kFirstTimestamp);
+        const bool infinite = is_infinite_time(time);
+        expression.word_room[i] = infinite ? time : result;
+        bad |= called[i] & static_cast<unsigned>((far || before) && !infinite);
+    });
+    return bad == 0;
+}
+
 bool calculate_pair(Expression &expression, std::uint32_t nrows, const std::uint8_t *called)
 {
+    if (expression.op == ExpressionOp::kBin)
+        return bin(expression, nrows, called);
     if (expression.type == ValueType::kFloat8)
         return calculate_floats_as<double>(expression, nrows, called);
     if (expression.type == ValueType::kFloat4)
@@ -203,8 +232,7 @@ bool floor(Expression &expression, std::uint32_t nrows, const std::uint8_t *call
 {
     const Word unit = expression.word;
     return each_word(expression, nrows, called, [&](Word word, Word *result) {
-        const bool infinite = word == kSmallest || word == kLargest;
-        *result = infinite ? word : floor_divide(word, unit) * unit;
+        *result = is_infinite_time(word) ? word : floor_divide(word, unit) * unit;
         return false;
     });
 }

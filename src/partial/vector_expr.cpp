@@ -8,6 +8,7 @@
 
 extern "C" {
 #include "catalog/pg_collation.h"
+#include "common/int.h"
 #include "datatype/timestamp.h"
 #include "utils/array.h"
 }
@@ -195,9 +196,38 @@ Expression *compile_date_trunc(ExpressionCompiler *compiler, const List *argumen
     return nullptr;
 }
 
+/// date_bin(interval, time, origin) by a constant that the server would not refuse; 0 if it would.
+int64 bin_length(const Expr *expr)
+{
+    const auto *constant = reinterpret_cast<const Const *>(expr);
+    if (!IsA(constant, Const) || constant->constisnull)
+        return 0;
+    const Interval *const interval = DatumGetIntervalP(constant->constvalue);
+    int64 length;
+    if (interval->month != 0 || pg_mul_s64_overflow(interval->day, USECS_PER_DAY, &length) ||
+        pg_add_s64_overflow(length, interval->time, &length))
+        return 0;
+    return Max(length, int64{0});
+}
+
+Expression *compile_date_bin(ExpressionCompiler *compiler, const List *arguments)
+{
+    int64 const length = bin_length(static_cast<Expr *>(linitial(arguments)));
+    if (length == 0)
+        return nullptr;
+    Expression *const args[] = {compile(compiler, static_cast<Expr *>(lsecond(arguments))),
+                                compile(compiler, static_cast<Expr *>(lthird(arguments)))};
+    return args[0] == nullptr || args[1] == nullptr
+               ? nullptr
+               : build(compiler, ExpressionOp::kBin, ValueType::kInt8, args, 2, length);
+}
+
 Expression *compile_call(ExpressionCompiler *compiler, Oid function, Oid collation,
                          const List *arguments)
 {
+    if (function == F_DATE_BIN_INTERVAL_TIMESTAMPTZ_TIMESTAMPTZ ||
+        function == F_DATE_BIN_INTERVAL_TIMESTAMP_TIMESTAMP)
+        return compile_date_bin(compiler, arguments);
     if (function == F_DATE_TRUNC_TEXT_TIMESTAMP)
         return compile_date_trunc(compiler, arguments);
     const KnownFunction *const known = known_function(function);

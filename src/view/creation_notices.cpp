@@ -216,7 +216,8 @@ void notice_fold_time(Query *definition)
                  errdetail("Functions such as now() and CURRENT_DATE in groups, conditions and "
                            "arguments of aggregates are evaluated by the fold worker, after the "
                            "row was committed."),
-                 errhint("Use the stream's column arrival_timestamp for the time of writing.")));
+                 errhint("Use the stream's column arrival_timestamp for the time of writing, and "
+                         "clock_timestamp() for a sliding window.")));
 }
 
 void notice_unindexed_joins(Query *query)

@@ -213,6 +213,12 @@ extern "C" bool pipeline_collect_aggregates_walker(Node *node, void *context)
     return false;
 }
 
+/// The first key: add_step().
+Index step_reference(const Query *query)
+{
+    return static_cast<SortGroupClause *>(linitial(query->groupClause))->tleSortGroupRef;
+}
+
 [[noreturn]] void refuse_definition()
 {
     ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
@@ -262,14 +268,16 @@ Node *outermost(Node *node, Index depth)
     return copy;
 }
 
-/// a.x and the x of "a JOIN b USING (x)" are the same.
+/// a.x and the x of "a JOIN b USING (x)" are the same. The step of a window is no key of the
+/// user's, who may have one with the same expression.
 FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
 {
     Node *const flat = pg::flatten_join_columns(query, node);
     AttrNumber attno = 0;
     for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
         attno++;
-        if (equal(column->flat, flat))
+        bool const is_step = attno == parts.time_column && !parts.append;
+        if (!is_step && equal(column->flat, flat))
             return {column, attno};
     }
     return {nullptr, 0};
@@ -280,7 +288,8 @@ Decomposition decompose(Query *query, const Window &window)
     Collector collector{query, query->targetList, {}, 0};
     collector.parts.append = is_append_query(query);
     collector.parts.first_row = is_first_row_query(query);
-    collector.parts.total_row = has_total_row(query);
+    bool const by_step = window.size != nullptr && query->groupClause != NIL;
+    collector.parts.total_row = has_total_row(query, by_step ? step_reference(query) : 0);
     collector.parts.window = window.size;
     if (collector.parts.append || collector.parts.first_row) {
         if (collector.parts.first_row)
@@ -291,7 +300,7 @@ Decomposition decompose(Query *query, const Window &window)
         return collector.parts;
     }
     add_keys(collector, query);
-    collector.parts.time_column = window.size != nullptr ? 1 : 0; // add_step()
+    collector.parts.time_column = by_step ? 1 : 0; // add_step()
     // What HAVING and ORDER BY alone ask for is stored, too.
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
         pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
@@ -299,12 +308,14 @@ Decomposition decompose(Query *query, const Window &window)
     return collector.parts;
 }
 
-Decomposition columns_of_definition(Query *definition)
+Decomposition columns_of_definition(Query *definition, bool by_step)
 {
     Decomposition parts{};
     parts.append = is_append_query(definition);
     parts.first_row = is_first_row_query(definition);
-    parts.total_row = has_total_row(definition);
+    by_step = by_step && definition->groupClause != NIL;
+    parts.total_row = has_total_row(definition, by_step ? step_reference(definition) : 0);
+    parts.time_column = by_step ? 1 : 0;
     check_clauses_of_definition(definition, parts);
     List *masks = grouping_masks(definition);
     for (auto *entry : pg::each<TargetEntry>(definition->targetList)) {

@@ -215,12 +215,13 @@ bool is_first_row_query(const Query *query)
     return !has_groups(query) && query->hasDistinctOn;
 }
 
-bool has_total_row(Query *query)
+bool has_total_row(Query *query, Index step)
 {
     if (query->groupingSets == NIL)
         return query->groupClause == NIL && query->hasAggs;
+    int const length = step != 0 ? 1 : 0;
     for (auto *set : pg::each<List>(sets_of(query)))
-        if (set == NIL)
+        if (list_length(set) == length)
             return true;
     return false;
 }
@@ -244,9 +245,10 @@ List *grouping_masks(Query *query)
     return masks;
 }
 
-int32 all_rolled_up(const GroupingFunc *mask)
+int32 all_rolled_up(const GroupingFunc *mask, bool but_first)
 {
-    return static_cast<int32>((1u << list_length(mask->args)) - 1);
+    int const keys = list_length(mask->args) - (but_first ? 1 : 0);
+    return static_cast<int32>((1u << keys) - 1);
 }
 
 Node *grouping_from_masks(const GroupingFunc *call, const List *masks,

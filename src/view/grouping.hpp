@@ -29,14 +29,15 @@ bool is_append_query(const Query *query);
 bool is_first_row_query(const Query *query);
 
 /// True if the query has a row before the first row of the stream: no GROUP BY, or a grouping
-/// set without columns.
-bool has_total_row(Query *query);
+/// set without columns. `step`, if not 0, is the key that a window has added to each set: the total
+/// of a window without GROUP BY needs no row, since its readers do not group either.
+bool has_total_row(Query *query, Index step);
 
 /// GROUPING() of all keys, 31 in each, as a List of GroupingFunc *; NIL without grouping sets.
 List *grouping_masks(Query *query);
 
-/// The value of a mask where all its keys are rolled up.
-int32 all_rolled_up(const GroupingFunc *mask);
+/// The value of a mask where all its keys are rolled up, or all but the first.
+int32 all_rolled_up(const GroupingFunc *mask, bool but_first);
 
 /// A user's GROUPING() from the masks. `read` gives the expression that reads the i-th mask.
 Node *grouping_from_masks(const GroupingFunc *call, const List *masks,

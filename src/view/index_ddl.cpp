@@ -8,6 +8,7 @@
 #include "view/catalog.hpp"
 #include "view/create_view.hpp"
 #include "view/decompose.hpp"
+#include "view/reloptions.hpp"
 
 extern "C" {
 #include "rewrite/rewriteHandler.h"
@@ -33,7 +34,7 @@ List *columns_of_view(const ContinuousQuery *query)
 {
     List *columns = NIL;
     pg::with_relation(query->view, AccessShareLock, [&](Relation rel) {
-        for (auto *entry : pg::each<TargetEntry>(get_view_query(rel)->targetList)) {
+        for (auto *entry : pg::each<TargetEntry>(stored_query(query->view)->targetList)) {
             Node *expr = reinterpret_cast<Node *>(entry->expr);
             while (IsA(expr, RelabelType))
                 expr = reinterpret_cast<Node *>(reinterpret_cast<RelabelType *>(expr)->arg);
@@ -53,7 +54,27 @@ List *columns_of_view(const ContinuousQuery *query)
 struct Mapping {
     const char *view; ///< its name
     List *columns;    ///< ReadColumn *
+    bool is_window;
 };
+
+[[noreturn]] void refuse_computed(const Mapping &mapping, const char *name)
+{
+    if (mapping.is_window)
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("sliding-window aggregate columns cannot be indexed"),
+                 errdetail("Column \"%s\" of continuous view \"%s\" is computed from the steps "
+                           "in the window when the view is read.",
+                           name, mapping.view),
+                 errhint("Index the columns by which the view groups.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+             errmsg("column \"%s\" of continuous view \"%s\" is not stored", name, mapping.view),
+             errdetail("It is computed when the view is read."),
+             errhint("Keys are stored, and so is the result of many aggregates: count, min "
+                     "and max always, sum of most types.")));
+    pg_unreachable();
+}
 
 char *stored_name(const Mapping &mapping, const char *name)
 {
@@ -61,13 +82,7 @@ char *stored_name(const Mapping &mapping, const char *name)
         if (strcmp(column->name, name) != 0)
             continue;
         if (column->stored == nullptr)
-            ereport(ERROR,
-                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                     errmsg("column \"%s\" of continuous view \"%s\" is not stored", name,
-                            mapping.view),
-                     errdetail("It is computed when the view is read."),
-                     errhint("Keys are stored, and so is the result of many aggregates: count, min "
-                             "and max always, sum of most types.")));
+            refuse_computed(mapping, name);
         return pstrdup(column->stored);
     }
     ereport(ERROR,
@@ -103,9 +118,14 @@ void map_elements(List *elements, Mapping *mapping)
     }
 }
 
+bool is_window(const ContinuousQuery *query)
+{
+    return option_value(stored_options(query->view), kWindowOption) != nullptr;
+}
+
 Mapping mapping_of(const ContinuousQuery *query)
 {
-    return {get_rel_name(query->view), columns_of_view(query)};
+    return {get_rel_name(query->view), columns_of_view(query), is_window(query)};
 }
 
 void redirect_index(IndexStmt *statement, const ContinuousQuery *query)
@@ -126,8 +146,9 @@ void redirect_index(IndexStmt *statement, const ContinuousQuery *query)
                            get_rel_name(query->matrel)),
                     errdetail("A new group that violates it would stop continuous view \"%s\".",
                               get_rel_name(query->view)),
-                    errhint("Leave out UNIQUE, or name all grouping columns, each by its name "
-                            "alone.")));
+                    is_window(query) ? errhint("Leave out UNIQUE.")
+                                     : errhint("Leave out UNIQUE, or name all grouping columns, "
+                                               "each by its name alone.")));
     pg_unreachable();
 }
 

@@ -79,17 +79,28 @@ bool fit_unique(const Decomposition &parts, KeyIndexes *indexes)
     for (auto *column : pg::each<MatrelColumn>(parts.columns))
         if (column->is_key && !columns.take(column, 0))
             return false;
-    *indexes = {true, columns.list, NIL, NIL};
+    *indexes = {true, columns.list, NIL, NIL, NIL};
     return true;
 }
 
-} // namespace
-
-KeyIndexes choose_key_indexes(const Decomposition &parts)
+/// The step comes first in the index over the groups, so the keys that follow would be looked for
+/// in all of it. By themselves they are many times the same, which a btree stores once.
+List *columns_behind_step(const Decomposition &parts)
 {
-    KeyIndexes indexes{};
-    if (fit_unique(parts, &indexes))
-        return indexes;
+    PlainColumns columns{NIL, kMaxWidth};
+    if (parts.time_column == 0 || parts.append)
+        return NIL;
+    for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
+        bool const is_step = column == list_nth(parts.columns, parts.time_column - 1);
+        if (!is_step && (!column->is_key || !column->is_shown || !columns.take(column, 0)))
+            break;
+    }
+    return columns.list;
+}
+
+/// In a btree that has to be found by a hash.
+void choose_hashed(const Decomposition &parts, KeyIndexes *indexes)
+{
     // Keys without a hash function must be columns of the btree. So are the first ones up to
     // the first that has no bounded width: they serve queries, and a view by time has its new
     // groups side by side.
@@ -106,13 +117,23 @@ KeyIndexes choose_key_indexes(const Decomposition &parts)
         leading = leading && (needed || columns.take(column, 1));
         if (needed || leading)
             plain = lappend(plain, column);
-        if (is_hashable(column->type) && list_length(indexes.hashed) < kMaxHashedKeys)
-            indexes.hashed = lappend(indexes.hashed, column);
+        if (is_hashable(column->type) && list_length(indexes->hashed) < kMaxHashedKeys)
+            indexes->hashed = lappend(indexes->hashed, column);
         if (column->is_shown && is_hashable(column->type) &&
             width_of(column->type, column->typmod) == kUnbounded)
-            indexes.readers = lappend(indexes.readers, column);
+            indexes->readers = lappend(indexes->readers, column);
     }
-    indexes.plain = plain;
+    indexes->plain = plain;
+}
+
+} // namespace
+
+KeyIndexes choose_key_indexes(const Decomposition &parts)
+{
+    KeyIndexes indexes{};
+    if (!fit_unique(parts, &indexes))
+        choose_hashed(parts, &indexes);
+    indexes.behind_step = columns_behind_step(parts);
     return indexes;
 }
 

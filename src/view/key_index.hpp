@@ -13,10 +13,11 @@ namespace pipeline::view {
 
 /// The indexes of one matrel. Lists are of MatrelColumn *.
 struct KeyIndexes {
-    bool unique;   ///< a unique btree over `plain`, which are all keys
-    List *plain;   ///< columns of the btree
-    List *hashed;  ///< arguments of its last column, hash_group(); NIL with `unique`
-    List *readers; ///< of these, each has an index of its own for queries
+    bool unique;       ///< a unique btree over `plain`, which are all keys
+    List *plain;       ///< columns of the btree
+    List *hashed;      ///< arguments of its last column, hash_group(); NIL with `unique`
+    List *readers;     ///< of these, each has an index of its own for queries
+    List *behind_step; ///< of a window: a btree for queries of one group, in whatever step
 };
 
 /// Raises ERRCODE_FEATURE_NOT_SUPPORTED if no index could hold these keys.

@@ -135,6 +135,14 @@ IndexStmt *index_statement(RangeVar *table, const char *method)
     return statement;
 }
 
+void create_btree(RangeVar *name, const List *columns)
+{
+    IndexStmt *const statement = index_statement(name, "btree");
+    for (auto *column : pg::each<MatrelColumn>(columns))
+        statement->indexParams = lappend(statement->indexParams, index_column(column->name));
+    run_subcommand(statement);
+}
+
 /// For WHERE key = …, where a btree could not take every value. A hash index suits values that
 /// differ; to add one it walks through all equal ones (hashinsert.c: _hash_doinsert), and a key
 /// beside others has many.
@@ -172,17 +180,15 @@ void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
 
     for (auto *column : pg::each<MatrelColumn>(chosen.readers))
         create_reader_index(name, column, parts.num_keys == 1);
+    if (chosen.behind_step != NIL)
+        create_btree(name, chosen.behind_step);
 }
 
 /// For readers of a window, and for the removal of what is behind it. Rows that are grouped have
 /// the time as the first column of the index over the groups.
 void create_time_index(RangeVar *name, const Decomposition &parts)
 {
-    auto *const column =
-        static_cast<MatrelColumn *>(list_nth(parts.columns, parts.time_column - 1));
-    IndexStmt *const statement = index_statement(name, "btree");
-    statement->indexParams = list_make1(index_column(column->name));
-    run_subcommand(statement);
+    create_btree(name, list_make1(list_nth(parts.columns, parts.time_column - 1)));
 }
 
 /// Keys may be NULL, so there is no primary key that logical replication could use.
@@ -235,13 +241,18 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
 
 void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls)
 {
+    // Of a window it is in a step that never leaves it, and the first mask begins with the step.
+    bool first_is_kept = parts.time_column != 0;
     int i = 0;
     for (auto *column : pg::each<MatrelColumn>(parts.columns)) {
         values[i] = static_cast<Datum>(0);
         nulls[i] = false;
-        if (IsA(column->expr, GroupingFunc))
-            values[i] =
-                Int32GetDatum(all_rolled_up(reinterpret_cast<const GroupingFunc *>(column->expr)));
+        if (IsA(column->expr, GroupingFunc)) {
+            const auto *const mask = reinterpret_cast<const GroupingFunc *>(column->expr);
+            values[i] = Int32GetDatum(all_rolled_up(mask, first_is_kept));
+            first_is_kept = false;
+        } else if (i + 1 == parts.time_column)
+            values[i] = TimestampTzGetDatum(DT_NOEND);
         else if (column->is_key)
             nulls[i] = true;
         else

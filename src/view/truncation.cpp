@@ -18,6 +18,7 @@
 #include "view/decompose.hpp"
 #include "view/matrel.hpp"
 #include "view/rejected.hpp"
+#include "view/reloptions.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -132,7 +133,8 @@ void insert_row(Relation rel, const Decomposition &parts)
 /// TRUNCATE does (index.c, index_build).
 void insert_initial_row(const ContinuousQuery *query)
 {
-    Decomposition const parts = columns_of_definition(stored_query(query->definition));
+    bool const is_window = option_value(stored_options(query->view), kWindowOption) != nullptr;
+    Decomposition const parts = columns_of_definition(stored_query(query->definition), is_window);
     if (!parts.total_row)
         return;
     pg::with_relation(query->matrel, RowExclusiveLock, [&](Relation rel) {

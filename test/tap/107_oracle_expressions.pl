@@ -33,7 +33,7 @@ my %leaf = (
     bool => [ qw(b b true) ],
     date => [ qw(d d dx), "date '2020-02-29'", "date 'infinity'" ],
     timestamp => [ qw(ts ts tsx), "timestamp '2000-01-01 00:00:00'" ],
-    timestamptz => [ qw(tz), "timestamptz '2000-01-01 00:00:00+00'" ],
+    timestamptz => [ qw(tz tz tzx), "timestamptz '2000-01-01 00:00:00+00'" ],
     text => [ qw(t t v), "text ''", "text 'abc'", "text 'long enough for a header of four bytes'" ],
     uuid => [ qw(u), "uuid '00000000-0000-0000-0000-000000000001'" ],
     mood => [ qw(e), "mood 'sad'", "mood 'happy'" ]);
@@ -129,7 +129,10 @@ sub expression {
     return 'date(' . expression('timestamp', $next) . ')' if $type eq 'date' && chance(2);
     return "date_trunc('" . pick(qw(second minute hour day month)) . "', "
         . expression('timestamp', $next) . ')' if $type eq 'timestamp' && chance(2);
-    return $type =~ /^(date|timestamp|text|uuid)$/ ? choice($type, $next) : leaf($type);
+    return 'date_bin(' . pick("'90 seconds'", "'1 hour 0.5 seconds'", "'2 days'") . ', '
+        . expression($type, $next) . ", $type '" . pick('2000-01-01 00:00:00', '2022-07-05 01:02:03.4') . "')"
+        if $type =~ /^timestamp/ && chance(3) == 0;
+    return $type =~ /^(date|timestamp|timestamptz|text|uuid)$/ ? choice($type, $next) : leaf($type);
 }
 
 # ---- views ------------------------------------------------------------------------------------
@@ -138,7 +141,7 @@ sub expression {
 sub query {
     my @columns;
     for my $i (1 .. 6) {
-        my $type = pick(@ints, @ints, @floats, @floats, 'date', 'timestamp');
+        my $type = pick(@ints, @ints, @floats, @floats, 'date', 'timestamp', 'timestamptz');
         push @columns, "max(" . expression($type, 1 + chance(3)) . ") AS m$i";
     }
     my $filter = condition(2);
@@ -153,7 +156,7 @@ sub query {
 
 my $columns = 'id int8, i2 int2, i2x int2, i4 int4, i4x int4, i8 int8, i8x int8, f4 float4,
     f4x float4, f8 float8, f8x float8, b bool, d date, dx date, ts timestamp, tsx timestamp,
-    tz timestamptz, t text, v varchar(20), u uuid, e mood';
+    tz timestamptz, tzx timestamptz, t text, v varchar(20), u uuid, e mood';
 sql("CREATE TYPE mood AS ENUM ('sad', 'happy', 'angry');
      CREATE TABLE o ($columns)");
 
@@ -189,6 +192,8 @@ sql('SELECT setseed(' . ($seed % 1000) / 1000 . "); INSERT INTO o SELECT i, "
         rarely('timestamp', [ qw(infinity -infinity), '294276-12-31 23:59:59.999999', '4713-01-01 BC' ],
             "timestamp '2000-01-01' + (random() - 0.5) * interval '100 years'"),
         any_of('timestamptz', '2000-01-01 00:00+00', '1999-12-31 23:59:59.999999+00', 'infinity'),
+        rarely('timestamptz', [ qw(infinity -infinity), '294276-12-31 23:59:59.999999+00', '4714-11-24 00:00:01+00 BC' ],
+            "timestamptz '2000-01-01 00:00+00' + (random() - 0.5) * interval '100 years'"),
         any_of('text', '', 'abc', 'abd', 'ABC', 'long enough for a header of four bytes' . 'x' x 120),
         any_of('varchar(20)', '', 'abc', 'v'),
         any_of('uuid', '00000000-0000-0000-0000-000000000001', 'ffffffff-ffff-ffff-ffff-ffffffffffff'),

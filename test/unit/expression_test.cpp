@@ -226,6 +226,24 @@ void check_pairs(Op op, Type type, bool with_constant)
         }
 }
 
+constexpr Word kLowestWord = std::numeric_limits<Word>::min();
+constexpr Word kHighestWord = std::numeric_limits<Word>::max();
+constexpr Word kSecond = 1'000'000;
+constexpr Word kFirstTimestamp = -211'813'488'000 * kSecond; // the year 4713 BC
+
+/// timestamp.c, timestamptz_bin
+Due bin(Word unit, Word time, Word origin)
+{
+    if (time == kLowestWord || time == kHighestWord)
+        return {false, time};
+    const __int128 offset = static_cast<__int128>(time) - origin;
+    if (origin == kLowestWord || origin == kHighestWord || in_range(offset, Type::kInt8).error)
+        return {true, 0};
+    const __int128 count = offset / unit - static_cast<int>(offset % unit < 0);
+    const __int128 result = origin + count * unit;
+    return {result < kFirstTimestamp, static_cast<Word>(result)};
+}
+
 std::vector<std::optional<Word>> three_values()
 {
     return {Word{0}, Word{1}, std::nullopt};
@@ -243,6 +261,55 @@ TEST_CASE("arithmetic with edge values, in each type")
             check_pairs(op, type, false);
             check_pairs(op, type, true);
         }
+}
+
+TEST_CASE("times are binned from an origin downwards")
+{
+    const Word times[] = {0,
+                          1,
+                          -1,
+                          kSecond,
+                          -kSecond,
+                          -kSecond - 1,
+                          725'000'000 * kSecond + 3,
+                          kFirstTimestamp,
+                          kFirstTimestamp + 1,
+                          kFirstTimestamp + 180 * kSecond,
+                          9'223'371'331'200 * kSecond - 1, // the end of 294276
+                          kLowestWord,
+                          kHighestWord};
+    const Word origins[] = {
+        0,           1,           -7 * kSecond, kFirstTimestamp, 9'223'371'331'199 * kSecond,
+        kLowestWord, kHighestWord};
+    for (const Word unit : {Word{1}, kSecond, 180 * kSecond, 86400 * kSecond, kHighestWord})
+        for (const Word origin : origins)
+            for (const Word time : times)
+                for (const bool with_constant : {true, false}) {
+                    Column column;
+                    Column other;
+                    for (const Word word : {Word{0}, time, Word{0}})
+                        column.add(word);
+                    for (const Word word : {Word{0}, origin, Word{0}})
+                        other.add(word);
+                    Expression *const node =
+                        make(Op::kBin, Type::kInt8,
+                             {column.node(Type::kInt8),
+                              with_constant ? new_constant(Type::kInt8, origin, &memory)
+                                            : other.node(Type::kInt8)},
+                             unit);
+                    const Due due = bin(unit, time, origin);
+                    std::vector<std::uint8_t> active{0, 1, 0};
+                    REQUIRE(evaluate(*node, 3, active.data()) == !due.error);
+                    if (!due.error)
+                        REQUIRE(node->words[1] == due.word);
+                    active[1] = 0;
+                    REQUIRE(evaluate(*node, 3, active.data()));
+                    active[1] = 1;
+                    column.nulls[1] = 1;
+                    node->args[0] = column.node(Type::kInt8);
+                    REQUIRE(evaluate(*node, 3, active.data()));
+                    REQUIRE(!result(*node, 1));
+                }
 }
 
 TEST_CASE("comparisons, with and without NULLs")
