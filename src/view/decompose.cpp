@@ -303,7 +303,8 @@ Decomposition decompose(Query *query, const Window &window)
     collector.parts.time_column = by_step ? 1 : 0; // add_step()
     // What HAVING and ORDER BY alone ask for is stored, too.
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
-        pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
+        if (!by_step || entry->ressortgroupref != step_reference(query))
+            pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
     pipeline_collect_aggregates_walker(query->havingQual, &collector);
     return collector.parts;
 }
