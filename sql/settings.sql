@@ -32,7 +32,7 @@ SELECT name FROM pg_settings WHERE name IN ('pipelinedb.num_combiners', 'pipelin
 
 -- Not of anybody, and one that must not be overlooked.
 SET pipelinedb.num_combiner = 4;
-SET pipelinedb.stream_targets = 'v';
+
 ALTER DATABASE contrib_regression SET pipelinedb.max_weight = 10;
 
 -- A lost view is activated as the owner; nothing is lost here.

@@ -37,7 +37,7 @@ void put_back(bytea *chunk, Oid stream, void *arg)
     Size const size = VARSIZE_ANY_EXHDR(chunk);
     void *const buffer = spool::chunk_buffer(writer, size);
     memcpy(buffer, VARDATA_ANY(chunk), size);
-    spool::write_chunk(writer, writer->stream, 1, buffer, size, stream);
+    spool::write_chunk(writer, writer->sources[0].id, 1, buffer, size, stream);
     pg::stop_point("reject_put_back");
 }
 
