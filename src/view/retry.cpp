@@ -44,10 +44,12 @@ void put_back(bytea *chunk, Oid stream, void *arg)
 int64 retry_errors(text *name)
 {
     Oid const view = lock_own_view(name);
-    if (find_query(view)->lost)
+    if (const ContinuousQuery *const query = find_query(view); query->lost)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("continuous view \"%s\" takes no rows", get_rel_name(view)),
-                        errdetail("It was detached from its stream, since the spool was full."),
+                        query->discards ? errdetail("It was deactivated with discard => true.")
+                                        : errdetail("It was detached from its stream, since the "
+                                                    "spool was full."),
                         errhint("Call pipelinedb.activate() first.")));
     spool::StatementWriter *const writer = spool::begin_statement(view, CurrentMemoryContext);
     int64 const count = delete_rejected(view, put_back, writer);
