@@ -117,6 +117,7 @@ int64 write_rows(view::BackfillJob *job, Oid stream, int64 from, int64 to)
     int const result = SPI_execute_with_args(statement, 2, types, values, nullptr, false, 0);
     if (result != SPI_OK_INSERT)
         elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
+    spool::check_aim();
     job->updated_rows += end_history();
     return static_cast<int64>(SPI_processed);
 }
@@ -317,6 +318,7 @@ void run_at_once(const view::ContinuousQuery *query, const Arguments &arguments)
         SPI_execute_snapshot(plan, nullptr, nullptr, snapshot, InvalidSnapshot, false, true, 0);
     if (result != SPI_OK_INSERT)
         elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+    spool::check_aim();
     job->rows = static_cast<int64>(SPI_processed);
     UnregisterSnapshot(snapshot);
     pg::stop_point("backfill_written");

@@ -14,7 +14,7 @@ namespace {
 
 struct History {
     const view::BackfillJob *job; ///< nullptr: no statement of a backfill runs
-    FullTransactionId next;
+    FullTransactionId next;       ///< read at the first row, hence after the statement's snapshot
     int64 updated_rows;
     Oid table;      ///< the last one ...
     bool is_listed; ///< ... and whether it was part of the source at the seam
@@ -94,6 +94,8 @@ bool takes(Oid table, ItemPointer row, TransactionId xmin)
                                "pipelinedb.backfill()")));
     if (!is_of_source(table))
         return false;
+    if (!FullTransactionIdIsValid(history.next))
+        history.next = ReadNextFullTransactionId();
     return !TransactionIdIsNormal(xmin) ||
            history.job->seen.contains(spool::widen_xmin(xmin, history.next)) ||
            is_history_after_all(table, row);
@@ -114,7 +116,6 @@ void begin_history(const view::BackfillJob *job)
                                "another one")));
     history = {};
     history.job = job;
-    history.next = ReadNextFullTransactionId();
     history.subtransaction = GetCurrentSubTransactionId();
 }
 

@@ -9,8 +9,8 @@
 
 namespace pipeline::backfill {
 
-/// The test is for the rows of this job from now on, until the end of the (sub)transaction at the
-/// latest. To be called after the snapshot of the statement was taken.
+/// The test is for the rows of one statement of this job, until the end of the (sub)transaction at
+/// the latest.
 void begin_history(const view::BackfillJob *job);
 
 /// Returns how many rows it met that had been updated after the seam.

@@ -46,6 +46,15 @@ spool::WaitResult wait_for(FullTransactionId piece, Oid view, int timeout_ms)
                                 timeout_ms, true);
 }
 
+/// What a piece should write at most: the fold worker takes it in one tick then, as a larger
+/// transaction is folded in pieces itself; and a small spool has room for several.
+uint64 most_bytes()
+{
+    uint64 const half_tick = static_cast<uint64>(settings::fold_batch) * 1024 / 2;
+    uint64 const limit = spool::spool_limit();
+    return limit == 0 ? half_tick : std::min(half_tick, limit / 16);
+}
+
 bool has_room()
 {
     uint64 const limit = spool::spool_limit();
@@ -67,16 +76,13 @@ void begin_piece(Pace *pace)
     pace->bytes = spool::written_bytes();
 }
 
-/// By time, and so that the fold worker takes a piece in one tick: a larger transaction is folded
-/// in pieces itself.
 void end_piece(Pace *pace)
 {
     long const ms = TimestampDifferenceMilliseconds(pace->begun, GetCurrentTimestamp());
     uint64 const bytes = spool::written_bytes() - pace->bytes;
-    uint64 const batch = static_cast<uint64>(settings::fold_batch) * 1024;
-    if (ms > kLongPiece || bytes > batch / 2)
+    if (ms > kLongPiece || bytes > most_bytes())
         pace->blocks = std::max(int64{1}, pace->blocks / 2);
-    else if (ms < kShortPiece && bytes < batch / 8)
+    else if (ms < kShortPiece && bytes < most_bytes() / 4)
         pace->blocks = std::min(kMostBlocks, pace->blocks * 2);
     pace->last_but_one = pace->last;
     pace->last = GetTopFullTransactionIdIfAny();

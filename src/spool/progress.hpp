@@ -49,7 +49,8 @@ XidSet start_set_of(Snapshot snapshot);
 XidSet row_set_of(Snapshot snapshot);
 
 /// The full id of an xmin that is visible to a snapshot which was taken before `next` was read:
-/// the highest below `next`. Of a frozen row it may be too high by multiples of 2^32.
+/// the highest below `next`, 0 if there is none. Of a frozen row it may be too high by multiples of
+/// 2^32.
 uint64 widen_xmin(TransactionId xmin, FullTransactionId next);
 
 /// For CREATE VIEW: inserts the consumer row of `view`: everything visible in the latest

@@ -66,7 +66,8 @@ void add_unpublished(const XidSet &set, XidList *list)
 uint64 widen_xmin(TransactionId xmin, FullTransactionId next)
 {
     uint64 const last = U64FromFullTransactionId(next) - 1;
-    return last - static_cast<uint32>(static_cast<TransactionId>(last) - xmin);
+    uint32 const distance = static_cast<TransactionId>(last) - xmin;
+    return distance > last ? 0 : last - distance;
 }
 
 XidSet row_set_of(Snapshot snapshot)

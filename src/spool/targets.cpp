@@ -11,6 +11,7 @@ extern "C" {
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/varlena.h"
 }
 
@@ -158,6 +159,13 @@ Targets targets_of_statement(Oid stream)
 void aim_next_statement(Oid stream, Oid view)
 {
     aim = {stream, view, GetCurrentSubTransactionId()};
+}
+
+void check_aim()
+{
+    if (OidIsValid(aim.stream))
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("rows did not go to stream \"%s\"", get_rel_name(aim.stream))));
 }
 
 void install_targets()

@@ -26,6 +26,9 @@ Targets targets_of_statement(Oid stream);
 /// which the caller has locked. If the (sub)transaction fails before, it is forgotten.
 void aim_next_statement(Oid stream, Oid view);
 
+/// After that statement: an error if it did not write to that stream.
+void check_aim();
+
 /// Registers the callbacks for that (from _PG_init).
 void install_targets();
 

@@ -56,7 +56,7 @@ my $txn = 10_000;
 for my $point (qw(truncate_emptied truncate_stored backfill_seam)) {
     my @open = map { $node->background_psql('postgres') } 1 .. 5;
     my ($plain, $saved, $back, $many, $late) = @open;
-    $plain->query_safe('BEGIN; SELECT add(' . $txn++ . ', 10)');
+    $plain->query_safe('SET pipelinedb.preaggregate_after = 0; BEGIN; SELECT add(' . $txn++ . ', 10)');
     $saved->query_safe('BEGIN; SAVEPOINT a; SELECT add(' . $txn . ', 10); SAVEPOINT b; SELECT add(' . $txn++
         . ', 10); ROLLBACK TO b; SELECT add(' . $txn++ . ', 3); RELEASE a');
     $back->query_safe('BEGIN; SELECT add(' . $txn++ . ', 10)');
@@ -97,7 +97,7 @@ while ($run->{process}->pumpable && $writes < 100_000) {
           $kind == 0 ? "BEGIN; SELECT add($t, 1); SAVEPOINT a; SELECT add($t, 1); ROLLBACK TO a; SELECT add($t, 2); COMMIT"
         : $kind == 1 ? "BEGIN; SELECT add($t, 3); ROLLBACK"
         : $kind == 2 ? "BEGIN; SELECT add($t, 3); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'"
-        : "SELECT add($t, 1 + $t % 7)");
+        : 'SET pipelinedb.preaggregate_after = ' . ($kind == 4 ? 0 : -1) . "; SELECT add($t, 1 + $t % 7)");
     my $took = time - $begin;
     $longest = $took if $took > $longest;
     $sum += $took;
@@ -167,6 +167,16 @@ for my $point (qw(backfill_seam backfill_written backfill_committed)) {
     is_exact('kill -9 and restart');
 }
 
+# Freezing rows that came after the seam does not make them history.
+{
+    my ($holder, $stopped) = stop_at('backfill_committed');
+    sql('SELECT add(' . $txn++ . ', 5) FROM generate_series(1, 20)');
+    sql('VACUUM FREEZE log');
+    release_all($holder);
+    is(finish_call($stopped), '', 'frozen meanwhile');
+    is_exact('frozen meanwhile');
+}
+
 # ---- what ends it for good ---------------------------------------------------------------------
 
 sub resume_error { my (undef, undef, $err) = $node->psql('postgres', "CALL pipelinedb.backfill('v')"); return $err; }
@@ -223,14 +233,15 @@ sql(q{CREATE TABLE plog (txn int, val int, pad text) PARTITION BY RANGE (txn);
 
 # ---- a full spool --------------------------------------------------------------------------------
 
-set_server($node, 'pipelinedb.max_spool_size' => '1MB');
+ok(defined wait_until(sub { spool_bytes($node) < 100_000 }, 30), 'the spool is empty');
+set_server($node, 'pipelinedb.max_spool_size' => '2MB');
 set_server($node, 'pipelinedb.folding' => 'off');
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity
     WHERE backend_type = 'pipelinedb fold worker'") or die 'a fold worker goes on';
 $run = start_call("CALL pipelinedb.backfill('v', 'log')");
 ok($node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity
     WHERE application_name = 'backfill' AND wait_event = 'Extension' AND backend_xmin IS NULL
-      AND (SELECT sum(pg_relation_size(oid)) > 500000 FROM pg_class WHERE relname LIKE 'spool\\_%' AND relkind = 'r')"),
+      AND (SELECT sum(pg_relation_size(oid)) > 1000000 FROM pg_class WHERE relname LIKE 'spool\\_%' AND relkind = 'r')"),
     'a backfill waits for room, without a snapshot');
 sql('SELECT add(' . $txn++ . ', 5)');
 set_server($node, 'pipelinedb.folding' => 'on');
