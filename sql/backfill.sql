@@ -180,6 +180,9 @@ TABLE one ORDER BY k;
 TABLE two;
 DROP TRIGGER echo ON st;
 
+CALL pipelinedb.backfill('one', 'history', stream => 'st');
+CALL pipelinedb.backfill('one', 'history', stream => 'elsewhere');
+
 -- refusals
 CALL pipelinedb.backfill('st', 'history');
 CALL pipelinedb.backfill('nothing', 'history');

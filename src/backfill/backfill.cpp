@@ -20,8 +20,10 @@
 
 extern "C" {
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -37,6 +39,7 @@ struct Arguments {
     text *view;
     const char *source;
     const char *query;
+    const char *stream;
     bool seam;
     bool atomic; ///< inside a transaction block or function: nothing can be committed
 };
@@ -104,16 +107,16 @@ void end_run(Oid view)
 
 /// The rows from block `from` up to `to` of all tables; returns how many went to the view. Also of
 /// none, so that missing rights and columns are known before anything is emptied.
-int64 write_rows(view::BackfillJob *job, Oid stream, int64 from, int64 to)
+int64 write_rows(view::BackfillJob *job, int64 from, int64 to)
 {
     ItemPointerData bounds[2];
     ItemPointerSet(&bounds[0], static_cast<BlockNumber>(from), 0);
     ItemPointerSet(&bounds[1], static_cast<BlockNumber>(to), 0);
     Oid types[] = {TIDOID, TIDOID};
     Datum values[] = {PointerGetDatum(&bounds[0]), PointerGetDatum(&bounds[1])};
-    const char *const statement = statement_over_table(stream, job->source, true);
+    const char *const statement = statement_over_table(job->stream, job->source, true);
     begin_history(job);
-    spool::aim_next_statement(stream, job->view);
+    spool::aim_next_statement(job->stream, job->view);
     int const result = SPI_execute_with_args(statement, 2, types, values, nullptr, false, 0);
     if (result != SPI_OK_INSERT)
         elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
@@ -148,7 +151,7 @@ void write_piece(view::BackfillJob *job, const view::ContinuousQuery *query, int
     lock_tables(job);
     int64 const step = std::max(int64{1}, blocks / std::max(1, job->ntables));
     int64 const end = std::min(longest_table(job), job->position + step);
-    job->rows += write_rows(job, query->stream, job->position, end);
+    job->rows += write_rows(job, job->position, end);
     pg::stop_point("backfill_written");
     move_to(job, end);
     job->sqlstate = 0;
@@ -248,12 +251,32 @@ void run_rest(Oid view)
 
 // ---- beginning -----------------------------------------------------------------------
 
-view::BackfillJob *new_job(const view::ContinuousQuery *query, Oid source, bool seam)
+/// The stream of the view whose columns are filled. It has to be named if there are several.
+Oid choose_stream(const view::ContinuousQuery *query, const char *name)
+{
+    if (name == nullptr && query->nstreams == 1)
+        return query->streams[0];
+    if (name == nullptr)
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("continuous view \"%s\" reads several streams", get_rel_name(query->view)),
+                 errhint("Say whose rows these are: stream => 'name'.")));
+    RangeVar *const range = makeRangeVarFromNameList(parse_name(name));
+    Oid const stream = RangeVarGetRelid(range, NoLock, false);
+    if (!query->reads_stream(stream))
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("continuous view \"%s\" does not read \"%s\"",
+                               get_rel_name(query->view), range->relname)));
+    return stream;
+}
+
+view::BackfillJob *new_job(const view::ContinuousQuery *query, const Arguments &arguments)
 {
     auto *job = static_cast<view::BackfillJob *>(palloc0(sizeof(view::BackfillJob)));
     job->view = query->view;
-    job->source = source;
-    job->seam = seam;
+    job->source = arguments.source != nullptr ? find_source(arguments.source) : InvalidOid;
+    job->stream = choose_stream(query, arguments.stream);
+    job->seam = arguments.seam;
     job->view_created = U64FromFullTransactionId(query->created_xid);
     job->started = job->changed = GetCurrentTimestamp();
     return job;
@@ -273,17 +296,17 @@ void note_seam(view::BackfillJob *job, Snapshot snapshot)
 }
 
 /// The seam of a table that is read in pieces, up to its commit.
-void begin_pieces(const view::ContinuousQuery *query, const char *source, bool seam)
+void begin_pieces(const view::ContinuousQuery *query, const Arguments &arguments)
 {
-    view::BackfillJob *const job = new_job(query, find_source(source), seam);
+    view::BackfillJob *const job = new_job(query, arguments);
     list_tables(job);
-    (void) write_rows(job, query->stream, 0, 0);
-    if (seam)
+    (void) write_rows(job, 0, 0);
+    if (job->seam)
         LockRelationOid(query->matrel, AccessExclusiveLock);
     Snapshot const snapshot = take_snapshot();
     note_seam(job, snapshot);
     list_tables(job);
-    if (seam)
+    if (job->seam)
         view::empty_view(query, view::seam_of(snapshot));
     UnregisterSnapshot(snapshot);
     job->view_truncated = view::last_truncation_of(query->view);
@@ -300,20 +323,19 @@ void run_at_once(const view::ContinuousQuery *query, const Arguments &arguments)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("a backfill in one transaction needs isolation level READ "
                                "COMMITTED")));
-    Oid const source = arguments.source != nullptr ? find_source(arguments.source) : InvalidOid;
-    const char *const statement = arguments.source != nullptr
-                                      ? statement_over_table(query->stream, source, false)
-                                      : statement_over_query(query->stream, arguments.query);
+    view::BackfillJob *const job = new_job(query, arguments);
+    const char *const statement = OidIsValid(job->source)
+                                      ? statement_over_table(job->stream, job->source, false)
+                                      : statement_over_query(job->stream, arguments.query);
     SPIPlanPtr const plan = SPI_prepare(statement, 0, nullptr);
     if (plan == nullptr)
         elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-    view::BackfillJob *const job = new_job(query, source, arguments.seam);
     if (arguments.seam)
         LockRelationOid(query->matrel, ShareRowExclusiveLock);
     Snapshot const snapshot = take_snapshot();
     note_seam(job, snapshot);
     view::Seam const seam = view::seam_of(snapshot);
-    spool::aim_next_statement(query->stream, query->view);
+    spool::aim_next_statement(job->stream, query->view);
     int const result =
         SPI_execute_snapshot(plan, nullptr, nullptr, snapshot, InvalidSnapshot, false, true, 0);
     if (result != SPI_OK_INSERT)
@@ -367,7 +389,7 @@ bool begin(const view::ContinuousQuery *query, const Arguments &arguments)
     check_new(arguments, old);
     bool const by_piece = arguments.source != nullptr && !arguments.atomic;
     if (by_piece)
-        begin_pieces(query, arguments.source, arguments.seam);
+        begin_pieces(query, arguments);
     else
         run_at_once(query, arguments);
     return by_piece;
@@ -377,9 +399,6 @@ void run(const Arguments &arguments)
 {
     spool::require_preload();
     const view::ContinuousQuery *const query = view::lock_own_view(arguments.view);
-    if (query->kind != view::QueryKind::kView)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("\"%s\" is not a continuous view", get_rel_name(query->view))));
     check_counts(query);
     begin_run(query->view, !arguments.atomic);
     PushActiveSnapshot(GetTransactionSnapshot());
@@ -433,8 +452,12 @@ Datum pipeline_backfill(PG_FUNCTION_ARGS)
     if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
         elog(ERROR, "SPI_connect failed");
     // In the memory of SPI, which outlives the transactions.
-    Arguments const arguments{cstring_to_text(text_argument(fcinfo, 0)), text_argument(fcinfo, 1),
-                              text_argument(fcinfo, 2), PG_GETARG_BOOL(3), atomic};
+    Arguments const arguments{cstring_to_text(text_argument(fcinfo, 0)),
+                              text_argument(fcinfo, 1),
+                              text_argument(fcinfo, 2),
+                              text_argument(fcinfo, 4),
+                              PG_GETARG_BOOL(3),
+                              atomic};
     run(arguments);
     if (SPI_finish() != SPI_OK_FINISH)
         elog(ERROR, "SPI_finish failed");

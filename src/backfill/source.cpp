@@ -107,6 +107,8 @@ const char *text_of_query(const char *query)
     return raw->stmt_len > 0 ? pnstrdup(start, static_cast<Size>(raw->stmt_len)) : start;
 }
 
+} // namespace
+
 List *parse_name(const char *name)
 {
     List *parts = NIL;
@@ -118,8 +120,6 @@ List *parse_name(const char *name)
         names = lappend(names, makeString(static_cast<char *>(list_nth(parts, i))));
     return names;
 }
-
-} // namespace
 
 Oid find_source(const char *name)
 {

@@ -9,6 +9,9 @@
 
 namespace pipeline::backfill {
 
+/// A qualified name, as a list of Strings.
+List *parse_name(const char *name);
+
 /// The table of that name, locked; an error unless its rows have a place that can be remembered.
 Oid find_source(const char *name);
 

@@ -3,6 +3,7 @@
 CREATE TABLE pipelinedb.backfill_job (
     view           oid PRIMARY KEY,
     source         oid,
+    stream         oid NOT NULL,
     seam           bool NOT NULL,
     view_created   xid8 NOT NULL,
     view_truncated xid8 NOT NULL,
@@ -25,6 +26,7 @@ CREATE TABLE pipelinedb.backfill_job (
 COMMENT ON TABLE pipelinedb.backfill_job IS 'the last backfill of each continuous view; read pipelinedb.backfills instead';
 COMMENT ON COLUMN pipelinedb.backfill_job.view IS 'the view that users read';
 COMMENT ON COLUMN pipelinedb.backfill_job.source IS 'the table that is read; NULL = a query';
+COMMENT ON COLUMN pipelinedb.backfill_job.stream IS 'the stream of the view through which the rows go';
 COMMENT ON COLUMN pipelinedb.backfill_job.seam IS 'the view was emptied at the beginning';
 COMMENT ON COLUMN pipelinedb.backfill_job.view_created IS 'pipelinedb.query.created_xid at the beginning';
 COMMENT ON COLUMN pipelinedb.backfill_job.view_truncated IS 'pipelinedb.truncation.xid at the beginning, 0 = none';
@@ -47,9 +49,9 @@ CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.b
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.backfill_job ENABLE REPLICA TRIGGER drop_replicated;
 
-CREATE PROCEDURE pipelinedb.backfill(view text, source text DEFAULT NULL, query text DEFAULT NULL, seam bool DEFAULT true)
+CREATE PROCEDURE pipelinedb.backfill(view text, source text DEFAULT NULL, query text DEFAULT NULL, seam bool DEFAULT true, stream text DEFAULT NULL)
     AS 'MODULE_PATHNAME', 'pipeline_backfill' LANGUAGE C;
-COMMENT ON PROCEDURE pipelinedb.backfill(text, text, text, bool) IS 'fills a continuous view with the rows of a table or query from before, while its stream goes on; without both it resumes';
+COMMENT ON PROCEDURE pipelinedb.backfill(text, text, text, bool, text) IS 'fills a continuous view with the rows of a table or query from before, while its stream goes on; without both it resumes';
 
 CREATE FUNCTION pipelinedb.cancel_backfill(view text) RETURNS bool
     AS 'MODULE_PATHNAME', 'pipeline_cancel_backfill' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;

@@ -15,10 +15,15 @@ namespace pipeline::spool {
 /// Chunks larger than this do not fit one heap page beside the other columns.
 extern const std::size_t kMaxPageChunk;
 
+/// What a chunk says that its rows are of: a stream, or a view that alone gets them.
+struct Source {
+    Oid id;
+    Oid origin; ///< of a view: the stream, unless it is the view's first one
+};
+
 /// One statement's place in the spool.
 struct StatementWriter {
-    const Oid
-        *sources; ///< what its rows are said to be of: the stream, or views that alone get them
+    const Source *sources;
     int nsources;
     MemoryContext context; ///< of the statement
     MemoryContext scratch; ///< reset after each chunk; nullptr until the second one

@@ -21,6 +21,7 @@ namespace {
 enum Column : AttrNumber {
     kView = 1,
     kSource,
+    kStream,
     kSeam,
     kViewCreated,
     kViewTruncated,
@@ -127,6 +128,7 @@ BackfillJob *read_job(HeapTuple tuple, TupleDesc descriptor)
     auto *job = static_cast<BackfillJob *>(palloc0(sizeof(BackfillJob)));
     job->view = DatumGetObjectId(values[kView - 1]);
     job->source = nulls[kSource - 1] ? InvalidOid : DatumGetObjectId(values[kSource - 1]);
+    job->stream = DatumGetObjectId(values[kStream - 1]);
     job->seam = DatumGetBool(values[kSeam - 1]);
     job->view_created = DatumGetUInt64(values[kViewCreated - 1]);
     job->view_truncated = DatumGetUInt64(values[kViewTruncated - 1]);
@@ -182,6 +184,7 @@ void insert_backfill(const BackfillJob &job)
         values[kView - 1] = ObjectIdGetDatum(job.view);
         values[kSource - 1] = ObjectIdGetDatum(job.source);
         nulls[kSource - 1] = !OidIsValid(job.source);
+        values[kStream - 1] = ObjectIdGetDatum(job.stream);
         values[kSeam - 1] = BoolGetDatum(job.seam);
         values[kViewCreated - 1] = UInt64GetDatum(job.view_created);
         values[kViewTruncated - 1] = UInt64GetDatum(job.view_truncated);

@@ -25,6 +25,7 @@ struct SourceTable {
 struct BackfillJob {
     Oid view;
     Oid source; ///< InvalidOid: a query
+    Oid stream; ///< of the view: its columns are filled
     bool seam;  ///< the view was emptied at the beginning
 
     // What has to be as it was at the beginning, or rows would be missing or counted twice.
