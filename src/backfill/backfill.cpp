@@ -16,6 +16,7 @@
 #include "view/backfill_job.hpp"
 #include "view/catalog.hpp"
 #include "view/ddl.hpp"
+#include "view/earlier_writers.hpp"
 #include "view/truncation.hpp"
 
 extern "C" {
@@ -295,6 +296,15 @@ void note_seam(view::BackfillJob *job, Snapshot snapshot)
     job->seen_at = GetXLogInsertRecPtr();
 }
 
+/// Keeps the fold worker from the view's table. Writers who aggregated rows when the view was
+/// created do not count in it, however late they commit: theirs have to be history, hence
+/// committed. They are waited for before anybody is locked out.
+void lock_for_seam(const view::ContinuousQuery *query, LOCKMODE mode)
+{
+    view::wait_for_earlier_writers(query->view);
+    LockRelationOid(query->matrel, mode);
+}
+
 /// The seam of a table that is read in pieces, up to its commit.
 void begin_pieces(const view::ContinuousQuery *query, const Arguments &arguments)
 {
@@ -302,7 +312,7 @@ void begin_pieces(const view::ContinuousQuery *query, const Arguments &arguments
     list_tables(job);
     (void) write_rows(job, 0, 0);
     if (job->seam)
-        LockRelationOid(query->matrel, AccessExclusiveLock);
+        lock_for_seam(query, AccessExclusiveLock);
     Snapshot const snapshot = take_snapshot();
     note_seam(job, snapshot);
     list_tables(job);
@@ -331,7 +341,7 @@ void run_at_once(const view::ContinuousQuery *query, const Arguments &arguments)
     if (plan == nullptr)
         elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
     if (arguments.seam)
-        LockRelationOid(query->matrel, ShareRowExclusiveLock);
+        lock_for_seam(query, ShareRowExclusiveLock);
     Snapshot const snapshot = take_snapshot();
     note_seam(job, snapshot);
     view::Seam const seam = view::seam_of(snapshot);

@@ -82,6 +82,23 @@ for my $point (qw(truncate_emptied truncate_stored backfill_seam)) {
     is_exact("under way at $point");
 }
 
+# A writer who aggregated when the view was created does not count in it: his rows are history.
+{
+    my $feed = $node->background_psql('postgres');
+    $feed->query_safe("SET pipelinedb.preaggregate_after = 0; BEGIN; SELECT add($txn, 10)");
+    sql('CREATE VIEW late AS SELECT count(*) AS n, sum(val) AS s FROM events');
+    my $run = start_call("CALL pipelinedb.backfill('late', 'log')");
+    ok($node->poll_query_until('postgres', "SELECT wait_event = 'transactionid' FROM pg_stat_activity
+        WHERE application_name = 'backfill'"), 'a writer of before the view is waited for');
+    sql('SELECT add(' . ++$txn . ', 5)');
+    $feed->query_safe("SELECT add($txn, 10); COMMIT");
+    is(finish_call($run), '', 'then it is complete');
+    $feed->quit;
+    $txn++;
+    is(sql('SELECT n, s FROM late'), sql('SELECT count(*), sum(val) FROM log'), 'exact beside an earlier writer');
+    sql('DROP VIEW late');
+}
+
 # ---- writers all the time, and how long they wait -----------------------------------------------
 
 sql(q{INSERT INTO log SELECT g % 1000, g, '' FROM generate_series(1, 300000) g});
