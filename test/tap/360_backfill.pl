@@ -54,30 +54,31 @@ my $pid_of_call = "SELECT pid FROM pg_stat_activity WHERE application_name = 'ba
 
 my $txn = 10_000;
 for my $point (qw(truncate_emptied truncate_stored backfill_seam)) {
-    my @open = map { $node->background_psql('postgres') } 1 .. 5;
-    my ($plain, $saved, $back, $many, $late) = @open;
+    my @open = map { $node->background_psql('postgres') } 1 .. 6;
+    my ($plain, $saved, $back, $many, $late, $last) = @open;
     $plain->query_safe('SET pipelinedb.preaggregate_after = 0; BEGIN; SELECT add(' . $txn++ . ', 10)');
     $saved->query_safe('BEGIN; SAVEPOINT a; SELECT add(' . $txn . ', 10); SAVEPOINT b; SELECT add(' . $txn++
         . ', 10); ROLLBACK TO b; SELECT add(' . $txn++ . ', 3); RELEASE a');
     $back->query_safe('BEGIN; SELECT add(' . $txn++ . ', 10)');
     $many->query_safe('BEGIN; SELECT add_in_many_subtransactions(' . $txn . ', 200)');
     $late->query_safe('BEGIN; SELECT pg_current_xact_id()');
+    $last->query_safe('BEGIN; SAVEPOINT a; SELECT add(' . ++$txn . ', 10)');
     sql("BEGIN; SELECT add($txn, 7); SAVEPOINT a; SELECT add($txn, 8); PREPARE TRANSACTION 'p1'");
     my $holder = hold_at($node, $point);
     my $run = start_call("CALL pipelinedb.backfill('v', 'log')", "$point:wait");
     ok(held_at($node, $point), "$point: reached");
-    # Writers wait for nothing; some of these commit before the seam has.
+    # Writers wait for nothing; some of these commit before their rows are passed.
     $txn++;
     sql('SELECT add(' . $txn++ . ', 5)');
     $plain->query_safe('SELECT add(' . $txn++ . ', 5); COMMIT');
     $late->query_safe('SAVEPOINT x; SELECT add(' . $txn++ . ', 9); COMMIT');
-    $many->query_safe('SELECT add_in_many_subtransactions(' . $txn++ . ', 20)');
+    $many->query_safe('SELECT add_in_many_subtransactions(' . $txn++ . ', 20); COMMIT');
+    $saved->query_safe('COMMIT');
+    sql("COMMIT PREPARED 'p1'");
     release_all($holder);
     is(finish_call($run), '', "$point: complete");
-    $saved->query_safe('COMMIT');
     $back->query_safe('ROLLBACK');
-    $many->query_safe('COMMIT');
-    sql("COMMIT PREPARED 'p1'");
+    $last->query_safe('COMMIT');
     $_->quit for @open;
     is_exact("under way at $point");
 }
