@@ -183,6 +183,21 @@ DROP TRIGGER echo ON st;
 CALL pipelinedb.backfill('one', 'history', stream => 'st');
 CALL pipelinedb.backfill('one', 'history', stream => 'elsewhere');
 
+-- a view of several streams: whose rows they are has to be said; each way names the stream
+CREATE FOREIGN TABLE second (n int, k text) SERVER pipelinedb;
+CREATE VIEW merged AS SELECT k, sum(n) FROM (SELECT k, n FROM st UNION ALL SELECT upper(k), n FROM second) u GROUP BY k;
+SET pipelinedb.stream_targets = 'merged';
+INSERT INTO st VALUES ('a', 1);
+INSERT INTO second VALUES (2, 'a');
+RESET pipelinedb.stream_targets;
+TABLE merged ORDER BY k;
+CALL pipelinedb.backfill('merged', 'history');
+CALL pipelinedb.backfill('merged', 'history', stream => 'elsewhere');
+CALL pipelinedb.backfill('merged', 'history', stream => 'bf.second');
+TABLE merged ORDER BY k;
+CALL pipelinedb.backfill('merged', 'history', stream => 'st');
+TABLE merged ORDER BY k;
+
 -- refusals
 CALL pipelinedb.backfill('st', 'history');
 CALL pipelinedb.backfill('nothing', 'history');
