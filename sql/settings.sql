@@ -30,9 +30,8 @@ SET pipelinedb.continuous_queries_enabled = off;
 SET pipelinedb.ttl_expiration_threshold = 10;
 SELECT name FROM pg_settings WHERE name IN ('pipelinedb.num_combiners', 'pipelinedb.batch_size');
 
--- Not of anybody, and one that must not be overlooked.
+-- Not of anybody.
 SET pipelinedb.num_combiner = 4;
-SET pipelinedb.stream_targets = 'v';
 ALTER DATABASE contrib_regression SET pipelinedb.max_weight = 10;
 
 -- A lost view is activated as the owner; nothing is lost here.

@@ -6,6 +6,7 @@
 #include "spool/generations.hpp"
 #include "spool/own_writes.hpp"
 #include "spool/rendezvous.hpp"
+#include "spool/targets.hpp"
 #include "supervise/database_ddl.hpp"
 #include "supervise/launcher.hpp"
 #include "view/view.hpp"
@@ -28,6 +29,7 @@ void _PG_init()
         spool::install_gauges();
         spool::install_own_writes();
         spool::install_generations();
+        spool::install_targets();
         supervise::install_database_ddl();
         supervise::register_launcher();
     }

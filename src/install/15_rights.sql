@@ -65,8 +65,8 @@ BEGIN
     END LOOP;
     GRANT USAGE ON SCHEMA pipelinedb TO PUBLIC;
     FOR statement IN
-        SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', p.oid::regprocedure)
-          FROM pg_proc p WHERE p.pronamespace = 'pipelinedb'::regnamespace AND p.prokind IN ('f', 'a')
+        SELECT format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', p.oid::regprocedure)
+          FROM pg_proc p WHERE p.pronamespace = 'pipelinedb'::regnamespace AND p.prokind IN ('f', 'a', 'p')
            AND obj_description(p.oid, 'pg_proc') NOT LIKE 'internal:%'
         UNION ALL
         SELECT format('GRANT SELECT ON %s TO PUBLIC', c.oid::regclass)

@@ -18,7 +18,8 @@ CREATE TABLE pipelinedb.query (
     kind         "char" NOT NULL DEFAULT 'v',
     expire_column int2,
     expire_after interval,
-    output       oid UNIQUE
+    output       oid UNIQUE,
+    discards     bool NOT NULL DEFAULT false
 ) USING heap;
 COMMENT ON TABLE pipelinedb.query IS 'continuous views; read pipelinedb.views instead';
 COMMENT ON COLUMN pipelinedb.query.view IS 'the view that users read';
@@ -39,6 +40,7 @@ COMMENT ON COLUMN pipelinedb.query.kind IS 'v = continuous view, t = continuous 
 COMMENT ON COLUMN pipelinedb.query.expire_column IS 'column of the table by whose time rows expire; NULL = they stay';
 COMMENT ON COLUMN pipelinedb.query.expire_after IS 'so long after that time: the size of a sliding window, or a ttl';
 COMMENT ON COLUMN pipelinedb.query.output IS 'its output stream; NULL until a query reads it';
+COMMENT ON COLUMN pipelinedb.query.discards IS 'deactivated with discard => true: detached from its stream, nothing waits for it';
 CREATE TRIGGER drop_replicated BEFORE INSERT OR UPDATE OR DELETE ON pipelinedb.query
     FOR EACH ROW EXECUTE FUNCTION pipelinedb.drop_replicated();
 ALTER TABLE pipelinedb.query ENABLE REPLICA TRIGGER drop_replicated;

@@ -5,11 +5,11 @@ COMMENT ON FUNCTION pipelinedb.guard_matrel() IS 'refuses changes to the table b
 
 CREATE FUNCTION pipelinedb.activate(name text) RETURNS bool
     AS 'MODULE_PATHNAME', 'pipeline_activate' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pipelinedb.activate(text) IS 'lets a paused, failed or lost continuous view fold again; true if its state changed';
+COMMENT ON FUNCTION pipelinedb.activate(text) IS 'lets a paused, discarding, failed or lost continuous view fold again; true if its state changed';
 
-CREATE FUNCTION pipelinedb.deactivate(name text) RETURNS bool
+CREATE FUNCTION pipelinedb.deactivate(name text, discard bool DEFAULT false) RETURNS bool
     AS 'MODULE_PATHNAME', 'pipeline_deactivate' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pipelinedb.deactivate(text) IS 'pauses a continuous view; its rows wait in the spool; true if its state changed';
+COMMENT ON FUNCTION pipelinedb.deactivate(text, bool) IS 'pauses a continuous view; its rows wait in the spool, or with discard are lost to it; true if its state changed';
 
 -- Both views are readable by everybody; an error message may quote data, so it is shown only
 -- to the view's owner and to those who watch the server.
@@ -21,7 +21,8 @@ CREATE VIEW pipelinedb.views AS
            q.streams[1]::pg_catalog.regclass AS stream,
            q.matrel::pg_catalog.regclass AS matrel,
            q.active,
-           CASE WHEN q.lost_since IS NOT NULL AND q.lost_until IS NULL THEN 'lost'
+           CASE WHEN q.discards THEN 'discarding'
+                WHEN q.lost_since IS NOT NULL AND q.lost_until IS NULL THEN 'lost'
                 WHEN NOT q.active THEN 'paused'
                 WHEN q.sqlstate IS NOT NULL THEN 'failed'
                 ELSE 'active' END AS state,
@@ -43,7 +44,7 @@ CREATE VIEW pipelinedb.views AS
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
      WHERE q.kind OPERATOR(pg_catalog.=) 'v';
 COMMENT ON VIEW pipelinedb.views IS 'continuous views and their state';
-COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate), failed, or lost (detached, since the spool was full)';
+COMMENT ON COLUMN pipelinedb.views.state IS 'active, paused (deactivate), discarding (deactivate with discard), failed, or lost (detached, since the spool was full)';
 COMMENT ON COLUMN pipelinedb.views.stream IS 'the stream that it reads; of several the first';
 COMMENT ON COLUMN pipelinedb.views.streams IS 'all streams that it reads';
 COMMENT ON COLUMN pipelinedb.views.worker IS 'number of the fold worker that has it (pipelinedb.num_workers)';

@@ -15,7 +15,8 @@ CREATE VIEW pipelinedb.transforms AS
            q.streams[1]::pg_catalog.regclass AS stream,
            q.output::pg_catalog.regclass AS output,
            q.active,
-           CASE WHEN q.lost_since IS NOT NULL AND q.lost_until IS NULL THEN 'lost'
+           CASE WHEN q.discards THEN 'discarding'
+                WHEN q.lost_since IS NOT NULL AND q.lost_until IS NULL THEN 'lost'
                 WHEN NOT q.active THEN 'paused'
                 WHEN q.sqlstate IS NOT NULL THEN 'failed'
                 ELSE 'active' END AS state,

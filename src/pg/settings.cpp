@@ -9,6 +9,7 @@ constinit int stream_insert_level = kSyncReceive;
 constinit bool read_own_writes = true;
 constinit int read_own_writes_timeout = 10000;
 constinit bool matrels_writable = false;
+constinit char *stream_targets = nullptr;
 constinit int preaggregate_after = 65536;
 constinit int num_workers = 1;
 constinit bool folding = true;
@@ -56,6 +57,13 @@ void define_for_writers()
                             "writes.",
                             "A value of 0 turns off the wait.", &read_own_writes_timeout, 10000, 0,
                             3600000, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("pipelinedb.stream_targets",
+                               "Sets the continuous views that alone get the rows that this "
+                               "session writes to streams.",
+                               "An empty list means all that read the stream. Functions with the "
+                               "rights of another role write to all.",
+                               &stream_targets, "", PGC_USERSET, GUC_LIST_INPUT, nullptr, nullptr,
+                               nullptr);
     DefineCustomIntVariable("pipelinedb.preaggregate_after",
                             "Sets the number of rows of a statement from which on it aggregates "
                             "them itself.",

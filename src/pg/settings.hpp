@@ -13,6 +13,7 @@ enum InsertLevel : int { kAsync = 0, kSyncReceive = 1, kSyncCommit = 2 };
 /// What happens at 100 % of max_spool_size.
 enum FullSpoolAction : int { kDetach = 0, kReject = 1 };
 
+extern char *stream_targets;          ///< views that alone get this session's rows; empty = all
 extern int stream_insert_level;       ///< an InsertLevel
 extern bool read_own_writes;          ///< SELECT waits for this session's own committed writes
 extern int read_own_writes_timeout;   ///< ms; how long such a SELECT waits at most

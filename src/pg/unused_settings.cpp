@@ -19,8 +19,6 @@ struct Unused {
     const char *instead; ///< what to use; nullptr = nothing is needed
 };
 
-/// Not among them are settings whose meaning a user would miss without noticing, such as
-/// stream_targets: those are refused as unknown.
 constexpr Unused kUnused[] = {
     {"pipelinedb.num_combiners", nullptr},
     {"pipelinedb.num_queues", nullptr},

@@ -85,10 +85,17 @@ XidSet xid_set_of(Snapshot snapshot, MemoryContext context)
 
 XidSet start_set()
 {
-    // The own xid comes before the snapshot. GetSnapshotData leaves out the own process, so
-    // the xid may look finished there; which of the own rows count is decided by their seq.
+    // The own xid comes before the snapshot.
+    (void) GetTopFullTransactionId();
+    return start_set_of(GetLatestSnapshot());
+}
+
+/// GetSnapshotData leaves out the own process, so its xid may look finished; which of the own rows
+/// count is decided by their seq.
+XidSet start_set_of(Snapshot snapshot)
+{
     uint64 const own = U64FromFullTransactionId(GetTopFullTransactionId());
-    return without(xid_set_of(GetLatestSnapshot(), CurrentMemoryContext), &own, 1);
+    return without(xid_set_of(snapshot, CurrentMemoryContext), &own, 1);
 }
 
 void insert_start_progress(Oid view)
@@ -103,6 +110,21 @@ void insert_start_progress(Oid view)
         values[kBigSeqs - 1] = PointerGetDatum(construct_empty_array(INT8OID));
         CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
     });
+}
+
+bool has_progress(Oid consumer)
+{
+    return pg::with_relation(
+        view::catalog_relation("progress"), AccessShareLock, [&](Relation rel) {
+            ScanKeyData key;
+            ScanKeyInit(&key, kConsumer, BTEqualStrategyNumber, F_OIDEQ,
+                        ObjectIdGetDatum(consumer));
+            SysScanDesc scan = systable_beginscan(rel, view::catalog_relation("progress_pkey"),
+                                                  true, nullptr, 1, &key);
+            bool const found = HeapTupleIsValid(systable_getnext(scan));
+            systable_endscan(scan);
+            return found;
+        });
 }
 
 /// Deletes the row of `consumer` from one of the tables that have it as their key.

@@ -41,9 +41,24 @@ XidSet parse_snapshot(Datum snapshot);
 /// xid here if it had none.
 XidSet start_set();
 
+/// The same with a snapshot that was taken when the current transaction had its xid.
+XidSet start_set_of(Snapshot snapshot);
+
+/// The same set, to be compared with the xmin of rows: it also leaves out the subtransactions of
+/// those that it leaves out. `snapshot` must be registered or active.
+XidSet row_set_of(Snapshot snapshot);
+
+/// The full id of an xmin that is visible to a snapshot which was taken before `next` was read:
+/// the highest below `next`, 0 if there is none. Of a frozen row it may be too high by multiples of
+/// 2^32.
+uint64 widen_xmin(TransactionId xmin, FullTransactionId next);
+
 /// For CREATE VIEW: inserts the consumer row of `view`: everything visible in the latest
 /// snapshot is folded, the current transaction is not.
 void insert_start_progress(Oid view);
+
+/// Does the consumer have a row, as of now?
+bool has_progress(Oid consumer);
 
 /// Removes what is stored of a consumer that is gone, if it is there.
 void delete_progress(Oid consumer);

@@ -17,6 +17,7 @@ namespace {
 enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kOrigin, kNumColumns };
 
 constinit int64 chunk_counter = 0;
+constinit uint64 byte_counter = 0;
 
 /// With its padding; where it is NULL, it takes nothing.
 constexpr std::size_t kOriginSize = 2 * sizeof(Oid);
@@ -28,13 +29,21 @@ constexpr std::size_t kOriginSize = 2 * sizeof(Oid);
 const std::size_t kMaxPageChunk =
     MaxHeapTupleSize - MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(kNumColumns)) - 24 - VARHDRSZ;
 
-StatementWriter *begin_statement(Oid stream, MemoryContext context)
+StatementWriter *begin_statement(const Source *sources, int nsources, MemoryContext context)
 {
     auto *writer =
         static_cast<StatementWriter *>(MemoryContextAllocZero(context, sizeof(StatementWriter)));
-    writer->stream = stream;
+    writer->sources = sources;
+    writer->nsources = nsources;
     writer->context = context;
     return writer;
+}
+
+StatementWriter *begin_statement(Oid source, MemoryContext context)
+{
+    auto *const only = static_cast<Source *>(MemoryContextAlloc(context, sizeof(Source)));
+    *only = {source, InvalidOid};
+    return begin_statement(only, 1, context);
 }
 
 /// Order matters: first the top xid, then the relation, then the page. With
@@ -44,7 +53,8 @@ StatementWriter *begin_statement(Oid stream, MemoryContext context)
 /// is where its last chunk went, or has been forgotten, and then the server takes the last page.
 static void open_generation(StatementWriter *writer)
 {
-    note_write(GetTopFullTransactionId(), writer->stream);
+    for (int i = 0; i < writer->nsources; i++)
+        note_write(GetTopFullTransactionId(), writer->sources[i].id);
     bool is_first;
     writer->relation = open_generation_to_write(&is_first);
     writer->generation = RelationGetRelid(writer->relation);
@@ -80,35 +90,56 @@ void *chunk_buffer(StatementWriter *writer, std::size_t size)
     return block + MAXIMUM_ALIGNOF;
 }
 
-void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size,
-                 Oid origin)
+/// `datum` is the chunk with its length word.
+static void insert_chunk(const StatementWriter *writer, const Source &source, int32 nrows,
+                         void *datum)
 {
-    check_room(size, writer->relation == nullptr);
-    if (writer->relation == nullptr)
-        open_generation(writer);
-    void *const datum = static_cast<char *>(chunk) - VARHDRSZ;
-    SET_VARSIZE(datum, size + VARHDRSZ);
-    bool const is_wide = size > kMaxPageChunk - (OidIsValid(origin) ? kOriginSize : 0);
-
+    bool const has_origin = OidIsValid(source.origin);
+    bool const is_wide = VARSIZE(datum) - VARHDRSZ > kMaxPageChunk - (has_origin ? kOriginSize : 0);
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
     values[kXid] = FullTransactionIdGetDatum(GetTopFullTransactionId());
     values[kSeq] = Int64GetDatum(++chunk_counter);
-    values[kStream] = ObjectIdGetDatum(source);
+    values[kStream] = ObjectIdGetDatum(source.id);
     values[kRows] = Int32GetDatum(nrows);
     values[is_wide ? kWide : kBatch] = PointerGetDatum(datum);
     nulls[is_wide ? kBatch : kWide] = true;
-    values[kOrigin] = ObjectIdGetDatum(origin);
-    nulls[kOrigin] = !OidIsValid(origin);
-
-    MemoryContext const old =
-        MemoryContextSwitchTo(writer->scratch != nullptr ? writer->scratch : writer->context);
+    values[kOrigin] = ObjectIdGetDatum(source.origin);
+    nulls[kOrigin] = !has_origin;
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(writer->relation), values, nulls);
     heap_insert(writer->relation, tuple, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM, nullptr);
+    byte_counter += VARSIZE(datum);
+    pg::stop_point("spool_after_insert");
+}
+
+static void write_for(StatementWriter *writer, const Source *sources, int nsources, int32 nrows,
+                      void *chunk, std::size_t size)
+{
+    void *const datum = static_cast<char *>(chunk) - VARHDRSZ;
+    SET_VARSIZE(datum, size + VARHDRSZ);
+    MemoryContext const old =
+        MemoryContextSwitchTo(writer->scratch != nullptr ? writer->scratch : writer->context);
+    for (int i = 0; i < nsources; i++) {
+        check_room(size, writer->relation == nullptr);
+        if (writer->relation == nullptr)
+            open_generation(writer);
+        insert_chunk(writer, sources[i], nrows, datum);
+    }
     MemoryContextSwitchTo(old);
     if (writer->scratch != nullptr)
         MemoryContextReset(writer->scratch);
-    pg::stop_point("spool_after_insert");
+}
+
+void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size,
+                 Oid origin)
+{
+    Source const only{source, origin};
+    write_for(writer, &only, 1, nrows, chunk, size);
+}
+
+void write_rows(StatementWriter *writer, int32 nrows, void *chunk, std::size_t size)
+{
+    write_for(writer, writer->sources, writer->nsources, nrows, chunk, size);
 }
 
 void end_statement(StatementWriter *writer)
@@ -122,6 +153,11 @@ void end_statement(StatementWriter *writer)
 int64 last_chunk_seq()
 {
     return chunk_counter;
+}
+
+uint64 written_bytes()
+{
+    return byte_counter;
 }
 
 } // namespace pipeline::spool

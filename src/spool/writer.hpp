@@ -15,9 +15,16 @@ namespace pipeline::spool {
 /// Chunks larger than this do not fit one heap page beside the other columns.
 extern const std::size_t kMaxPageChunk;
 
+/// What a chunk says that its rows are of: a stream, or a view that alone gets them.
+struct Source {
+    Oid id;
+    Oid origin; ///< of a view: the stream, unless it is the view's first one
+};
+
 /// One statement's place in the spool.
 struct StatementWriter {
-    Oid stream;
+    const Source *sources;
+    int nsources;
     MemoryContext context; ///< of the statement
     MemoryContext scratch; ///< reset after each chunk; nullptr until the second one
     Oid generation;        ///< InvalidOid until the first chunk
@@ -25,7 +32,12 @@ struct StatementWriter {
 };
 
 /// `context` lives as long as the statement.
-StatementWriter *begin_statement(Oid stream, MemoryContext context);
+StatementWriter *begin_statement(Oid source, MemoryContext context);
+
+/// The same for a statement whose rows are for some views alone. `sources` lives as long, too;
+/// whoever calls holds a lock on each of the views to the end of the transaction, since a chunk
+/// must not outlive the view that it names.
+StatementWriter *begin_statement(const Source *sources, int nsources, MemoryContext context);
 
 /// Raises the usual error if a chunk of `size` bytes cannot be stored: a row is too large.
 void check_chunk_size(std::size_t size);
@@ -41,11 +53,17 @@ void *chunk_buffer(StatementWriter *writer, std::size_t size);
 void write_chunk(StatementWriter *writer, Oid source, int32 nrows, void *chunk, std::size_t size,
                  Oid origin = InvalidOid);
 
+/// The same with rows of all sources of the statement: one chunk for each.
+void write_rows(StatementWriter *writer, int32 nrows, void *chunk, std::size_t size);
+
 /// Releases what the statement holds; locks stay to the end of the transaction.
 void end_statement(StatementWriter *writer);
 
 /// The number of the last chunk that this backend wrote; chunks of one transaction have
 /// ascending numbers.
 int64 last_chunk_seq();
+
+/// The bytes of all chunks that this backend wrote.
+uint64 written_bytes();
 
 } // namespace pipeline::spool

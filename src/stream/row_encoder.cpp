@@ -1,8 +1,10 @@
 #include "stream/row_encoder.hpp"
 
 #include "pg/clock.hpp"
+#include "pg/scope.hpp"
 #include "pg/settings.hpp"
 #include "spool/slot_batch.hpp"
+#include "spool/targets.hpp"
 #include "spool/writer.hpp"
 #include "stream/preaggregation.hpp"
 #include "stream/row_block.hpp"
@@ -62,7 +64,7 @@ void *place_chunk(void *arg, std::size_t bound)
 void take_chunk(void *arg, int32 nrows, void *chunk, std::size_t size)
 {
     auto *const encoder = static_cast<RowEncoder *>(arg);
-    spool::write_chunk(encoder->writer, encoder->writer->stream, nrows, chunk, size);
+    spool::write_rows(encoder->writer, nrows, chunk, size);
     if (encoder->begun == 0)
         encoder->begun = GetCurrentTimestamp();
 }
@@ -135,6 +137,21 @@ void consider_aggregation(RowEncoder *encoder)
             AllocSetContextCreate(encoder->context, "stream values", ALLOCSET_SMALL_SIZES);
 }
 
+spool::StatementWriter *writer_of_statement(Oid stream, MemoryContext context)
+{
+    spool::Targets const targets =
+        pg::in_context(context, [&] { return spool::targets_of_statement(stream); });
+    return targets.all ? spool::begin_statement(stream, context)
+                       : spool::begin_statement(targets.views, targets.count, context);
+}
+
+/// True unless the rows are for some views alone.
+bool has_all_readers(const RowEncoder *encoder)
+{
+    const spool::StatementWriter *const writer = encoder->writer;
+    return writer->nsources == 1 && writer->sources[0].id == RelationGetRelid(encoder->stream);
+}
+
 } // namespace
 
 RowEncoder *begin_rows(Relation stream, MemoryContext context)
@@ -143,13 +160,13 @@ RowEncoder *begin_rows(Relation stream, MemoryContext context)
     encoder->context = context;
     encoder->descriptor = RelationGetDescr(stream);
     encoder->arrival = arrival_column(encoder->descriptor);
-    encoder->writer = spool::begin_statement(RelationGetRelid(stream), context);
+    encoder->writer = writer_of_statement(RelationGetRelid(stream), context);
     encoder->rows =
         spool::make_slot_batch(encoder->descriptor, context, {place_chunk, take_chunk, encoder});
     encoder->stream = stream;
-    encoder->next_try = settings::preaggregate_after < 0
-                            ? kNever
-                            : static_cast<uint64>(settings::preaggregate_after);
+    // Groups are made for all views of the stream or for none.
+    bool const aggregates = settings::preaggregate_after >= 0 && has_all_readers(encoder);
+    encoder->next_try = aggregates ? static_cast<uint64>(settings::preaggregate_after) : kNever;
     return encoder;
 }
 
@@ -189,7 +206,7 @@ void add_row(RowEncoder *encoder, TupleTableSlot *slot)
         consider_aggregation(encoder);
     if (encoder->aggregation != nullptr)
         aggregate_row(encoder, slot);
-    else
+    else if (encoder->writer->nsources > 0) // some view that it is for reads the stream
         spool::add_slot(encoder->rows, slot);
 }
 

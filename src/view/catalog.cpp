@@ -51,7 +51,8 @@ enum Column : AttrNumber {
     kExpireColumn,
     kExpireAfter,
     kOutput,
-    kNumColumns = kOutput
+    kDiscards,
+    kNumColumns = kDiscards
 };
 
 struct Cache {
@@ -121,7 +122,8 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
     query->worker = DatumGetInt32(values[kWorker - 1]);
     query->active = DatumGetBool(values[kActive - 1]);
     query->failed = !nulls[kSqlstate - 1];
-    query->lost = !nulls[kLostSince - 1] && nulls[kLostUntil - 1];
+    query->discards = DatumGetBool(values[kDiscards - 1]);
+    query->lost = query->discards || (!nulls[kLostSince - 1] && nulls[kLostUntil - 1]);
     query->kind = static_cast<QueryKind>(DatumGetChar(values[kKind - 1]));
     if (!nulls[kExpireColumn - 1]) {
         query->expire_column = DatumGetInt16(values[kExpireColumn - 1]);
@@ -278,6 +280,7 @@ void insert_query(const ContinuousQuery &query)
         nulls[kSqlstate - 1] = nulls[kMessage - 1] = nulls[kFailedAt - 1] = true;
         nulls[kLostSince - 1] = nulls[kLostUntil - 1] = true;
         values[kLostRows - 1] = Int64GetDatum(0);
+        values[kDiscards - 1] = BoolGetDatum(false);
         values[kKind - 1] = CharGetDatum(static_cast<char>(query.kind));
         values[kExpireColumn - 1] = Int16GetDatum(query.expire_column);
         values[kExpireAfter - 1] = IntervalPGetDatum(&query.expire_after);
@@ -405,8 +408,29 @@ void mark_lost(Oid view, int64 rows)
     (void) update_row(view, values, nulls, replace);
 }
 
+bool mark_discarding(Oid view)
+{
+    if (!lock_row(view, LockWaitBlock))
+        return false;
+    const ContinuousQuery *const query = find_query(view);
+    if (query == nullptr || query->discards)
+        return false;
+    Datum values[kNumColumns] = {};
+    bool nulls[kNumColumns] = {};
+    bool replace[kNumColumns] = {};
+    values[kActive - 1] = BoolGetDatum(false);
+    values[kDiscards - 1] = BoolGetDatum(true);
+    values[kLostUntil - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+    for (int column = kSqlstate; column <= kFailedAt; column++)
+        nulls[column - 1] = replace[column - 1] = true;
+    replace[kActive - 1] = replace[kDiscards - 1] = true;
+    replace[kLostUntil - 1] = query->lost;
+    return update_row(view, values, nulls, replace);
+}
+
 void mark_found(Oid view, int64 created_seq)
 {
+    bool const had_chosen = find_query(view)->discards;
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
     bool replace[kNumColumns] = {};
@@ -418,7 +442,9 @@ void mark_found(Oid view, int64 created_seq)
     for (int column = kSqlstate; column <= kFailedAt; column++)
         nulls[column - 1] = replace[column - 1] = true;
     replace[kCreatedXid - 1] = replace[kCreatedSeq - 1] = replace[kActive - 1] = true;
-    replace[kLostUntil - 1] = true;
+    values[kDiscards - 1] = BoolGetDatum(false);
+    replace[kDiscards - 1] = true;
+    replace[kLostUntil - 1] = !had_chosen;
     (void) update_row(view, values, nulls, replace);
 }
 

@@ -30,7 +30,8 @@ struct ContinuousQuery {
     int worker; ///< number of the fold worker that has it
     bool active;
     bool failed;
-    bool lost; ///< detached from its stream; has no progress
+    bool lost;     ///< detached from its stream; has no progress
+    bool discards; ///< ... because somebody wanted it so
     QueryKind kind;
     AttrNumber expire_column; ///< of the matrel: rows expire by it; 0 = they stay
     Interval expire_after;    ///< so long after that time
@@ -99,6 +100,9 @@ bool lock_query_at_once(Oid view);
 
 /// Marks a view, whose row is locked, as detached from its stream with `rows` unread.
 void mark_lost(Oid view, int64 rows);
+/// Marks a view as detached by its owner; waits for others who change its row. False if that was so
+/// before, or the view is gone.
+bool mark_discarding(Oid view);
 /// The view begins anew, at the current place of the current transaction.
 void mark_found(Oid view, int64 created_seq);
 

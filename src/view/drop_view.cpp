@@ -8,6 +8,7 @@
 #include "pg/list.hpp"
 #include "spool/progress.hpp"
 #include "spool/rendezvous.hpp"
+#include "view/backfill_job.hpp"
 #include "view/catalog.hpp"
 #include "view/earlier_writers.hpp"
 #include "view/output.hpp"
@@ -82,6 +83,7 @@ void on_drop(Oid relid)
     spool::delete_progress(query->view);
     delete_truncation(query->view);
     delete_earlier_writers(query->view);
+    delete_backfill(query->view);
     forget_rejected(query->view);
     forget_edge(query->view);
     remember(query);

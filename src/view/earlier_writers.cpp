@@ -1,12 +1,15 @@
 #include "view/earlier_writers.hpp"
 
+#include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
 
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/indexing.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/xid8.h"
 }
@@ -47,6 +50,15 @@ List *list_earlier_writers(Snapshot snapshot)
         systable_endscan(scan);
     });
     return result;
+}
+
+/// Old rows stay in the table: half of the ids ahead belong to others by then.
+void wait_for_earlier_writers(Oid view)
+{
+    uint64 const next = U64FromFullTransactionId(ReadNextFullTransactionId());
+    for (auto *writer : pg::each<EarlierWriter>(list_earlier_writers(nullptr)))
+        if (writer->view == view && next - writer->xid < uint64{1} << 31)
+            XactLockTableWait(static_cast<TransactionId>(writer->xid), nullptr, nullptr, XLTW_None);
 }
 
 void delete_earlier_writers(Oid view)

@@ -23,6 +23,9 @@ void store_earlier_writers(Oid view, const spool::Transactions &writers);
 /// All of them as a List of EarlierWriter *, as `snapshot` sees them.
 List *list_earlier_writers(Snapshot snapshot);
 
+/// Waits until those of the view that are still running have ended.
+void wait_for_earlier_writers(Oid view);
+
 void delete_earlier_writers(Oid view);
 
 } // namespace pipeline::view

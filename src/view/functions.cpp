@@ -1,5 +1,5 @@
-// SQL functions over continuous views: activate, deactivate, the guard trigger of matrels, and
-// the validator of the foreign-data wrapper.
+// SQL functions over continuous views: the guard trigger of matrels, and the validator of the
+// foreign-data wrapper.
 //
 // Owns: nothing. May call: pg/, spool/rendezvous, view/catalog. Invariant: who changes a view's
 // state owns it.
@@ -41,32 +41,6 @@ Oid own_continuous_view(text *name)
 }
 
 namespace {
-
-/// What the view lost stays lost: it begins as a new one does.
-bool restart_lost(Oid view)
-{
-    ContinuousQuery *query = find_query(view);
-    if (query == nullptr || !query->lost)
-        return false;
-    // One session at a time; the fold worker's locks do not conflict.
-    LockRelationOid(view, ShareUpdateExclusiveLock);
-    query = find_query(view);
-    if (query == nullptr || !query->lost)
-        return false;
-    start_counting(*query);
-    mark_found(view, spool::last_chunk_seq());
-    return true;
-}
-
-bool change_state(text *name, bool active)
-{
-    spool::require_preload();
-    Oid const view = own_continuous_view(name);
-    bool const changed = (active && restart_lost(view)) || set_active(view, active);
-    if (changed)
-        spool::wake_worker_at_commit(find_query(view)->worker);
-    return changed;
-}
 
 /// The fold worker knows when the rows that it has written expire, not of others.
 void look_for_expired(const ContinuousQuery *query, Relation matrel)
@@ -124,21 +98,7 @@ void validate_options(Datum options, Oid catalog)
 
 extern "C" {
 PG_FUNCTION_INFO_V1(pipeline_stream_fdw_validator);
-PG_FUNCTION_INFO_V1(pipeline_activate);
-PG_FUNCTION_INFO_V1(pipeline_deactivate);
 PG_FUNCTION_INFO_V1(pipeline_guard_matrel);
-
-Datum pipeline_activate(PG_FUNCTION_ARGS)
-{
-    PreventCommandIfReadOnly("pipelinedb.activate()");
-    PG_RETURN_BOOL(pipeline::view::change_state(PG_GETARG_TEXT_PP(0), true));
-}
-
-Datum pipeline_deactivate(PG_FUNCTION_ARGS)
-{
-    PreventCommandIfReadOnly("pipelinedb.deactivate()");
-    PG_RETURN_BOOL(pipeline::view::change_state(PG_GETARG_TEXT_PP(0), false));
-}
 
 Datum pipeline_stream_fdw_validator(PG_FUNCTION_ARGS)
 {

@@ -37,17 +37,19 @@ void put_back(bytea *chunk, Oid stream, void *arg)
     Size const size = VARSIZE_ANY_EXHDR(chunk);
     void *const buffer = spool::chunk_buffer(writer, size);
     memcpy(buffer, VARDATA_ANY(chunk), size);
-    spool::write_chunk(writer, writer->stream, 1, buffer, size, stream);
+    spool::write_chunk(writer, writer->sources[0].id, 1, buffer, size, stream);
     pg::stop_point("reject_put_back");
 }
 
 int64 retry_errors(text *name)
 {
     Oid const view = lock_own_view(name);
-    if (find_query(view)->lost)
+    if (const ContinuousQuery *const query = find_query(view); query->lost)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("continuous view \"%s\" takes no rows", get_rel_name(view)),
-                        errdetail("It was detached from its stream, since the spool was full."),
+                        query->discards ? errdetail("It was deactivated with discard => true.")
+                                        : errdetail("It was detached from its stream, since the "
+                                                    "spool was full."),
                         errhint("Call pipelinedb.activate() first.")));
     spool::StatementWriter *const writer = spool::begin_statement(view, CurrentMemoryContext);
     int64 const count = delete_rejected(view, put_back, writer);

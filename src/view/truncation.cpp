@@ -53,15 +53,15 @@ template <typename Fn> bool with_row(Relation rel, Oid view, Fn &&fn)
     return found;
 }
 
-void store(Oid view, const spool::XidSet &seen)
+void store(Oid view, const Seam &seam)
 {
     pg::with_relation(catalog_relation("truncation"), RowExclusiveLock, [&](Relation rel) {
         Datum values[kNumColumns];
         bool nulls[kNumColumns] = {};
         values[kView - 1] = ObjectIdGetDatum(view);
-        values[kSeen - 1] = spool::pg_snapshot_datum(seen);
+        values[kSeen - 1] = spool::pg_snapshot_datum(seam.seen);
         values[kXid - 1] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
-        values[kSeq - 1] = Int64GetDatum(spool::last_chunk_seq());
+        values[kSeq - 1] = Int64GetDatum(seam.seq);
         HeapTuple const tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
         bool const found = with_row(
             rel, view, [&](HeapTuple old) { CatalogTupleUpdate(rel, &old->t_self, tuple); });
@@ -78,19 +78,6 @@ void check_owner(const RangeVar *name, Oid relid, Oid, void *)
     if (OidIsValid(relid) && !pg::owns_relation(relid, GetUserId()))
         aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
                        name->relname);
-}
-
-/// The lock keeps DROP, ALTER and a second truncation out; readers and the fold worker go on.
-const ContinuousQuery *lock_view(text *name)
-{
-    RangeVar *const range = makeRangeVarFromNameList(textToQualifiedNameList(name));
-    Oid const relid =
-        RangeVarGetRelidExtended(range, ShareUpdateExclusiveLock, 0, check_owner, nullptr);
-    ContinuousQuery *const query = find_query(relid);
-    if (query == nullptr || query->view != relid || query->kind != QueryKind::kView)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("\"%s\" is not a continuous view", range->relname)));
-    return query;
 }
 
 /// The server's own TRUNCATE: it has the rules about foreign keys, triggers and logical
@@ -147,25 +134,45 @@ void insert_initial_row(const ContinuousQuery *query)
     CommandCounterIncrement();
 }
 
-void truncate_continuous_view(text *name)
+} // namespace
+
+const ContinuousQuery *lock_own_view(text *name)
 {
-    spool::require_preload();
-    const ContinuousQuery *const query = lock_view(name);
-    // A tick that has folded rows into the table holds a lock on it to its commit, and has left
-    // the list of running transactions when it releases it (xact.c, CommitTransaction): whatever
-    // the table contains is in the set that is taken after the lock.
-    LockRelationOid(query->matrel, AccessExclusiveLock);
-    pg::stop_point("truncate_locked");
+    RangeVar *const range = makeRangeVarFromNameList(textToQualifiedNameList(name));
+    Oid const relid =
+        RangeVarGetRelidExtended(range, ShareUpdateExclusiveLock, 0, check_owner, nullptr);
+    ContinuousQuery *const query = find_query(relid);
+    if (query == nullptr || query->view != relid || query->kind != QueryKind::kView)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("\"%s\" is not a continuous view", range->relname)));
+    return query;
+}
+
+Seam seam_of(Snapshot snapshot)
+{
+    return {spool::start_set_of(snapshot), spool::last_chunk_seq()};
+}
+
+void empty_view(const ContinuousQuery *query, const Seam &seam)
+{
     empty_table(query->matrel);
     insert_initial_row(query);
     pg::stop_point("truncate_emptied");
     forget_rejected(query->view); // rows of before; a retry would bring them back
-    store(query->view, spool::start_set());
+    store(query->view, seam);
     pg::stop_point("truncate_stored");
     spool::wake_worker_at_commit(query->worker);
 }
 
-} // namespace
+static void truncate_continuous_view(text *name)
+{
+    spool::require_preload();
+    const ContinuousQuery *const query = lock_own_view(name);
+    LockRelationOid(query->matrel, AccessExclusiveLock);
+    pg::stop_point("truncate_locked");
+    (void) GetTopFullTransactionId();
+    empty_view(query, seam_of(GetLatestSnapshot()));
+}
 
 List *list_truncations(Snapshot snapshot)
 {

@@ -9,6 +9,7 @@
 
 #include "pg/utility_hook.hpp"
 #include "spool/progress.hpp"
+#include "view/catalog.hpp"
 
 namespace pipeline::view {
 
@@ -24,6 +25,26 @@ struct Truncation {
         return chunk_xid == xid ? chunk_seq <= seq : seen.contains(chunk_xid);
     }
 };
+
+/// Where a view begins to count anew.
+struct Seam {
+    spool::XidSet seen; ///< these transactions do not count any more
+    int64 seq;          ///< of the own one, chunks after this number count
+};
+
+/// The view of that name, which the caller owns. The lock keeps DROP, ALTER and a second truncation
+/// out; readers and the fold worker go on.
+const ContinuousQuery *lock_own_view(text *name);
+
+/// To be called with an own transaction id, and with a lock on the view's table that the fold
+/// worker's conflicts with: a tick that has folded rows into it holds its lock to its commit, and
+/// has left the list of running transactions when it releases it (xact.c, CommitTransaction). So
+/// whatever the table contains is in the seam's set, if `snapshot` was taken after the lock.
+Seam seam_of(Snapshot snapshot);
+
+/// Empties the view's table, which is locked with AccessExclusiveLock: from now on the view counts
+/// what the seam does not contain.
+void empty_view(const ContinuousQuery *query, const Seam &seam);
 
 /// All of them as a List of Truncation *, as `snapshot` sees them.
 List *list_truncations(Snapshot snapshot);

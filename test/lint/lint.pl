@@ -28,6 +28,7 @@ my %may_include = (
     'stream'    => [qw(pg agg batch partial spool view/catalog)],
     'reader'    => [qw(pg agg sketch view)],
     'dialect'   => [qw(pg view/catalog)], # emits SQL; asks only what kind a relation is
+    'backfill'  => [qw(pg spool view)],
     'supervise' => [qw(pg spool/rendezvous fold/entry view/catalog)],
 );
 my %pure = map { $_ => 1 } qw(batch agg sketch chunk xid_set);
