@@ -289,7 +289,8 @@ Decomposition decompose(Query *query, const Window &window)
     collector.parts.append = is_append_query(query);
     collector.parts.first_row = is_first_row_query(query);
     bool const by_step = window.size != nullptr && query->groupClause != NIL;
-    collector.parts.total_row = has_total_row(query, by_step ? step_reference(query) : 0);
+    Index const step = by_step ? step_reference(query) : 0;
+    collector.parts.total_row = has_total_row(query, step);
     collector.parts.window = window.size;
     if (collector.parts.append || collector.parts.first_row) {
         if (collector.parts.first_row)
@@ -303,7 +304,7 @@ Decomposition decompose(Query *query, const Window &window)
     collector.parts.time_column = by_step ? 1 : 0; // add_step()
     // What HAVING and ORDER BY alone ask for is stored, too.
     for (auto *entry : pg::each<TargetEntry>(query->targetList))
-        if (!by_step || entry->ressortgroupref != step_reference(query))
+        if (step == 0 || entry->ressortgroupref != step)
             pipeline_collect_aggregates_walker(reinterpret_cast<Node *>(entry->expr), &collector);
     pipeline_collect_aggregates_walker(query->havingQual, &collector);
     return collector.parts;

@@ -147,14 +147,16 @@ void restore_definition(pg::UtilityCall &call, pg::UtilityNext next, Query *quer
 namespace {
 
 /// The column by which rows leave a window, as create_view.cpp stored it: window_options().
-void restore_window(Oid view, Oid matrel, List *options)
+void restore_window(Oid view, Oid matrel, const Decomposition &parts, List *options)
 {
     const char *const size = option_value(options, kWindowOption);
     const char *const name = option_value(options, kWindowColumnOption);
     if (size == nullptr && name == nullptr)
         return;
     AttrNumber const column = name != nullptr ? get_attnum(matrel, name) : InvalidAttrNumber;
-    if (size == nullptr || column <= 0 || get_atttype(matrel, column) != TIMESTAMPTZOID)
+    // Where groups are kept the step is their first key; truncation.cpp relies on it.
+    bool const is_step = parts.append || column == 1;
+    if (size == nullptr || column <= 0 || !is_step || get_atttype(matrel, column) != TIMESTAMPTZOID)
         refuse_link("continuous view \"%s\" has no column for its window", get_rel_name(view));
     DefElem option{};
     option.type = T_DefElem;
@@ -196,13 +198,14 @@ void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
     LockRelationOid(matrel, ShareUpdateExclusiveLock);
     check_parts(definition, matrel);
     Query *const query = stored_query(definition);
-    check_matrel_columns(matrel, columns_of_definition(query));
+    Decomposition const parts = columns_of_definition(query);
+    check_matrel_columns(matrel, parts);
     List *const own = list_concat(list_make2(make_option(kActionOption, "materialize"),
                                              make_option(kDefinitionOption, definition_name)),
                                   window_options(options.own));
     store_options(view, list_concat(own, stored_options(view)));
     register_query(QueryKind::kView, view, definition, matrel, streams_of(query));
-    restore_window(view, matrel, options.own);
+    restore_window(view, matrel, parts, options.own);
 }
 
 } // namespace pipeline::view

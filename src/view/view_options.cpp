@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "commands/defrem.h"
+#include "common/int.h"
 #include "lib/stringinfo.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -166,13 +167,20 @@ const Interval *parse_interval_option(const DefElem *option)
     if (interval_length(interval) < USECS_PER_SEC)
         refuse_value(option->defname, "at least 1 second",
                      psprintf("Write %s = '1 hour'.", option->defname));
+    if (interval_length(interval) > kLongestInterval)
+        refuse_value(option->defname, "at most 1000 years",
+                     psprintf("Leave %s out to keep everything.", option->defname));
     return interval;
 }
 
 int64 interval_length(const Interval *interval)
 {
     int64 const days = int64{interval->month} * DAYS_PER_MONTH + interval->day;
-    return days * USECS_PER_DAY + interval->time;
+    int64 length;
+    if (pg_mul_s64_overflow(days, USECS_PER_DAY, &length) ||
+        pg_add_s64_overflow(length, interval->time, &length))
+        return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+    return length;
 }
 
 char *interval_text(const Interval *interval)

@@ -34,11 +34,15 @@ ViewOptions parse_view_options(List *options);
 /// Those of `options` that are no business of parse_view_options().
 List *without_view_options(List *options);
 
+/// Timestamps begin 4713 BC: so long before the clock is a time still.
+inline constexpr int64 kLongestInterval = int64{1000} * 366 * USECS_PER_DAY;
+
 /// What an interval option says. Raises an error unless it is a string that is an interval of at
-/// least a second.
+/// least a second and at most kLongestInterval.
 const Interval *parse_interval_option(const DefElem *option);
 
-/// In microseconds; a month counts 30 days, as in comparisons of intervals.
+/// In microseconds; a month counts 30 days, as in comparisons of intervals. What is too long for
+/// the type is the largest number.
 int64 interval_length(const Interval *interval);
 
 /// As text that any setting of IntervalStyle and DateStyle reads alike.

@@ -12,6 +12,7 @@ extern "C" {
 #include "parser/parse_func.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
+#include "utils/datum.h"
 #include "utils/timestamp.h"
 }
 
@@ -99,14 +100,24 @@ bool parse_condition(Node *node, Condition *condition)
     pg_unreachable();
 }
 
+/// Days are 24 hours each. Else a window over the change to winter time would end an hour earlier
+/// in one reader's time zone than in another's, and go back there for an hour.
 const Interval *size_of(const OpExpr *edge)
 {
     Node *const size = eval_const_expressions(nullptr, static_cast<Node *>(lsecond(edge->args)));
     if (!IsA(size, Const) || reinterpret_cast<Const *>(size)->constisnull)
         refuse_shape("the size of a sliding window must be a constant", kShape);
-    const Interval *const interval = DatumGetIntervalP(reinterpret_cast<Const *>(size)->constvalue);
+    auto *const interval = static_cast<Interval *>(DatumGetIntervalP(
+        datumCopy(reinterpret_cast<Const *>(size)->constvalue, false, sizeof(Interval))));
     if (interval_length(interval) < USECS_PER_SEC)
         refuse_shape("a sliding window must be at least 1 second", kShape);
+    if (interval_length(interval) > kLongestInterval)
+        refuse_shape("a sliding window must be at most 1000 years",
+                     "Leave it out to keep everything.");
+    if (interval->month != 0)
+        return interval;
+    interval->time += interval->day * USECS_PER_DAY;
+    interval->day = 0;
     return interval;
 }
 
@@ -216,7 +227,9 @@ void add_window_condition(Node *raw_query, const ViewOptions &options)
         return;
     auto *const select = reinterpret_cast<SelectStmt *>(raw_query);
     if (!IsA(raw_query, SelectStmt) || select->op != SETOP_NONE)
-        refuse_shape("option \"sw\" needs a plain SELECT", kShape);
+        refuse_shape("option \"sw\" needs a plain SELECT",
+                     "Write SELECT ... FROM (SELECT ... UNION ALL SELECT ...) s WHERE s.column > "
+                     "clock_timestamp() - interval '1 hour'.");
     ColumnRef *const column = makeNode(ColumnRef);
     column->fields = list_make1(makeString(
         pstrdup(options.window_column != nullptr ? options.window_column : "arrival_timestamp")));
