@@ -35,7 +35,8 @@ ViewOptions parse_view_options(List *options);
 List *without_view_options(List *options);
 
 /// Timestamps begin 4713 BC: so long before the clock is a time still.
-inline constexpr int64 kLongestInterval = int64{1000} * 366 * USECS_PER_DAY;
+inline constexpr int64 kLongestInterval =
+    int64{1000} * MONTHS_PER_YEAR * DAYS_PER_MONTH * USECS_PER_DAY;
 
 /// What an interval option says. Raises an error unless it is a string that is an interval of at
 /// least a second and at most kLongestInterval.

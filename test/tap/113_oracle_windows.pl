@@ -174,6 +174,35 @@ compare('everything is behind the windows');
 views_are_active($node);
 is(sql('SELECT count(*) FROM pipelinedb.errors'), '0', 'no row was rejected');
 
+# ---- a dump and its restore ---------------------------------------------------------------------
+
+# Rows that are still in a window of the views, and one whose total is of no row.
+send_rows(-1, 300, '1 hour');
+wait_folded($node);
+sub dump_to { my ($database, @options) = @_;
+    my $file = $node->basedir . "/$database.dump";
+    sql("CREATE DATABASE $database");
+    $node->command_ok([ 'pg_dump', '-Fc', '-f', $file, @options, $node->connstr('postgres') ], "$database: dumped");
+    $node->command_ok([ 'pg_restore', '-j', 2, '-d', $node->connstr($database), $file ], "$database: restored"); }
+sub read_all { my ($database) = @_;
+    return $node->safe_psql($database, join '', map { "SELECT '$_->[0]', x::text FROM $_->[0] x ORDER BY 2;\n" } @views); }
+sub same { my ($first, $second) = map { read_all($_) } 'postgres', $_[0];
+    ok($first eq $second, "$_[0]: the same windows") or diag("PIPELINE_SEED=$seed"); }
+dump_to('copy');
+same('copy');
+my $row = "INSERT INTO s (ts, lt, d, i2, i4, f8, b, t) SELECT c, c, c, 1, 2, extract(epoch FROM c), true, 'new'
+    FROM (SELECT date_trunc('second', pipelinedb.clock()) - interval '1 second' AS c) x; SELECT pipelinedb.flush()";
+sub in_both { $node->safe_psql($_, $_[0]) for 'postgres', 'copy'; }
+in_both($row);
+# Views over rows show when these came, which is not quite the same.
+is($node->safe_psql('copy', "SELECT state FROM pipelinedb.views WHERE state <> 'active'"), '', 'restored views are folded');
+is($node->safe_psql('copy', 'SELECT count(*) FROM pipelinedb.query WHERE expire_after IS NULL'), 0, 'and expire');
+move_clock(86400 * 200);
+$node->poll_query_until('copy', "SELECT count(*) = 0 FROM w1_mrel WHERE $_ < now()") for
+    $node->safe_psql('copy', "SELECT quote_ident(attname) FROM pg_attribute a JOIN pipelinedb.query q
+        ON (a.attrelid, a.attnum) = (q.matrel, q.expire_column) WHERE q.view = 'w1'::regclass");
+compare('after the dump');
+
 # ---- as blocks, and by the writer -----------------------------------------------------------------
 
 sql('DROP FOREIGN TABLE s CASCADE; CREATE FOREIGN TABLE s (ts timestamptz, lt timestamp, k int) SERVER pipelinedb;
