@@ -103,8 +103,9 @@ ok($node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM per_key_m
 for my $point (qw(fold_before_progress fold_committed)) {
     insert_rows(50);
     check("before a crash at $point");
-    set_server($node, 'pipelinedb.stop_points' => "$point:crash");
     my $log = -s $node->logfile;
+    sql("ALTER SYSTEM SET pipelinedb.stop_points = '$point:crash'");
+    $node->reload; # the crash may come at once
     $node->psql('postgres', 'INSERT INTO s VALUES (1, NULL, 1.5)');
     ok($node->wait_for_log(qr/terminated by signal/, $log), "a crash at $point");
     $node->append_conf('postgresql.auto.conf', "pipelinedb.stop_points = ''");
