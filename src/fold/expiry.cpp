@@ -30,7 +30,7 @@ constexpr int kMostRows = 10000;    ///< in one transaction
 constexpr int kBlocksAtOnce = 8192; ///< of a scan
 
 /// In ms. Rows expire one by one, and are removed together.
-constexpr int kPauseWithIndex = 500;
+constexpr int kPauseWithIndex = 200;
 constexpr int kLongestPause = 5000;
 /// A table without such an index is scanned for a tenth of the time, or if it is that large, for a
 /// third.

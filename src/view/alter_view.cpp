@@ -69,6 +69,12 @@ bool sets_options(AlterTableType type)
     return type == AT_SetRelOptions || type == AT_ResetRelOptions || type == AT_ReplaceRelOptions;
 }
 
+bool is_ttl_option(const DefElem *option)
+{
+    return strcmp(option->defname, kTtlOption) == 0 ||
+           strcmp(option->defname, kTtlColumnOption) == 0;
+}
+
 void refuse_own_options(List *options)
 {
     for (auto *option : pg::each<DefElem>(options))
@@ -76,7 +82,8 @@ void refuse_own_options(List *options)
             ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                             errmsg("option \"%s\" of a continuous view cannot be changed",
                                    option->defname),
-                            errhint("Drop the view and create it again.")));
+                            is_ttl_option(option) ? errhint("Use pipelinedb.set_ttl().")
+                                                  : errhint("Drop the view and create it again.")));
 }
 
 /// A constraint that a group of the view could violate would stop the view. CHECK and NOT NULL

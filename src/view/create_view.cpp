@@ -24,6 +24,7 @@
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
+#include "view/ttl.hpp"
 #include "view/union_streams.hpp"
 #include "view/view_options.hpp"
 
@@ -171,6 +172,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     register_query(QueryKind::kView, view, definition, matrel, streams);
     if (parts.window != nullptr)
         set_expiry(view, parts.time_column, *parts.window);
+    add_ttl(view, options);
 }
 
 /// Of the numbers below pipelinedb.num_workers the one with the fewest views; fold workers

@@ -8,6 +8,8 @@
 extern "C" {
 #include "access/heapam.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_am.h"
+#include "access/genam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
@@ -186,9 +188,38 @@ void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
 
 /// For readers of a window, and for the removal of what is behind it. Rows that are grouped have
 /// the time as the first column of the index over the groups.
-void create_time_index(RangeVar *name, const Decomposition &parts)
+void create_time_index(RangeVar *name, char *column)
 {
-    create_btree(name, list_make1(list_nth(parts.columns, parts.time_column - 1)));
+    IndexStmt *const statement = index_statement(name, "btree");
+    statement->indexParams = list_make1(index_column(column));
+    run_subcommand(statement);
+}
+
+bool has_index_beginning_with(Oid matrel, AttrNumber column)
+{
+    return pg::with_relation(matrel, AccessShareLock, [column](Relation rel) {
+        bool found = false;
+        for (Oid const oid : pg::each_oid(RelationGetIndexList(rel))) {
+            Relation index = index_open(oid, AccessShareLock);
+            found |= index->rd_rel->relam == BTREE_AM_OID &&
+                     index->rd_index->indkey.values[0] == column &&
+                     RelationGetIndexPredicate(index) == NIL;
+            index_close(index, NoLock);
+        }
+        return found;
+    });
+}
+
+void set_table_options(RangeVar *name, List *options)
+{
+    AlterTableCmd *const command = makeNode(AlterTableCmd);
+    command->subtype = AT_SetRelOptions;
+    command->def = reinterpret_cast<Node *>(options);
+    AlterTableStmt *const statement = makeNode(AlterTableStmt);
+    statement->relation = name;
+    statement->cmds = list_make1(command);
+    statement->objtype = OBJECT_TABLE;
+    run_subcommand(statement);
 }
 
 /// Keys may be NULL, so there is no primary key that logical replication could use.
@@ -233,10 +264,20 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
     if (!parts.append)
         create_key_index(table, schema, parts);
     if (parts.append && parts.time_column != 0)
-        create_time_index(table, parts);
+        create_time_index(
+            table,
+            static_cast<MatrelColumn *>(list_nth(parts.columns, parts.time_column - 1))->name);
     set_replica_identity(table);
     create_guard(table);
     return matrel;
+}
+
+void prepare_for_expiry(Oid matrel, AttrNumber column, bool index)
+{
+    RangeVar *const table = relation_name(get_rel_namespace(matrel), get_rel_name(matrel));
+    set_table_options(table, expiry_options());
+    if (index && !has_index_beginning_with(matrel, column))
+        create_time_index(table, get_attname(matrel, column, false));
 }
 
 void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls)

@@ -23,6 +23,10 @@ struct TableOptions {
 Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
                   const TableOptions &options);
 
+/// The table's rows begin to expire by `column`: VACUUM shall come early, and with `index` the
+/// column gets an index, unless one begins with it.
+void prepare_for_expiry(Oid matrel, AttrNumber column, bool index);
+
 /// What the row of a total (parts.total_row) holds before the first row of the stream; arrays
 /// of as many entries as the matrel has columns.
 void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls);

@@ -14,8 +14,8 @@ extern "C" {
 namespace pipeline::view {
 
 namespace {
-constexpr const char *kOwn[] = {kActionOption, kDefinitionOption, kWindowOption,
-                                kWindowColumnOption};
+constexpr const char *kOwn[] = {kActionOption,       kDefinitionOption, kWindowOption,
+                                kWindowColumnOption, kTtlOption,        kTtlColumnOption};
 }
 
 const char *option_value(List *options, const char *name)

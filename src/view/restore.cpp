@@ -9,6 +9,7 @@
 #include "view/matrel.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
+#include "view/ttl.hpp"
 #include "view/view_options.hpp"
 
 extern "C" {
@@ -202,10 +203,11 @@ void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
     check_matrel_columns(matrel, parts);
     List *const own = list_concat(list_make2(make_option(kActionOption, "materialize"),
                                              make_option(kDefinitionOption, definition_name)),
-                                  window_options(options.own));
+                                  list_concat(window_options(options.own), ttl_options(options.own)));
     store_options(view, list_concat(own, stored_options(view)));
     register_query(QueryKind::kView, view, definition, matrel, streams_of(query));
     restore_window(view, matrel, parts, options.own);
+    restore_ttl(view, matrel, options.own);
 }
 
 } // namespace pipeline::view

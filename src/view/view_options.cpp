@@ -26,7 +26,7 @@ constexpr const char *kNames[] = {
 };
 
 /// Those that this release does not have.
-constexpr const char *kLater[] = {"ttl", "ttl_column", "pk", "partition_by", "partition_duration"};
+constexpr const char *kLater[] = {"pk", "partition_by", "partition_duration"};
 
 const DefElem *find_option(List *options, const char *name)
 {
