@@ -106,6 +106,35 @@ SELECT * FROM pipelinedb.set_ttl('r_later', '2 hours', 'last');
 SELECT pipelinedb.ttl_expire('r_later');
 SELECT count(*) FROM r_later;
 
+-- A primary key: what violates it is a rejected row.
+CREATE VIEW r_bad WITH (pk = k) AS SELECT k, count(*) FROM r_stream GROUP BY k;
+CREATE VIEW r_bad WITH (pk = 'no') AS SELECT k, count(*) FROM r_stream GROUP BY k;
+CREATE VIEW r_bad WITH (pk = 'c') AS SELECT k, avg(x) AS c FROM r_stream GROUP BY k;
+CREATE VIEW r_bad WITH (pk = 'k', sw = '1 hour', sw_column = 'ts') AS SELECT k, count(*) FROM r_stream GROUP BY k;
+CREATE VIEW r_pk WITH (pk = 'k', ttl = '1 day', ttl_column = 'last') AS
+    SELECT k, count(*), max(ts) AS last FROM r_stream GROUP BY k;
+CREATE VIEW r_pk2 WITH (pk = 'k') AS SELECT k, x, count(*) FROM r_stream GROUP BY k, x;
+CREATE VIEW r_pk3 WITH (pk = 'x') AS SELECT k, x FROM r_stream;
+\d r_pk_mrel
+\d r_pk2_mrel
+\d r_pk3_mrel
+INSERT INTO r_stream VALUES (1, now(), NULL, NULL, 1), (2, now(), NULL, NULL, 2), (1, now() - interval '2 days', NULL, NULL, 1),
+    (3, now() - interval '2 days', NULL, NULL, 3), (NULL, now(), NULL, NULL, 4), (2, now(), NULL, NULL, 5), (2, now(), NULL, NULL, 2);
+INSERT INTO r_stream VALUES (2, now(), NULL, NULL, 6), (4, now(), NULL, NULL, NULL);
+SELECT pipelinedb.flush();
+SELECT k, count FROM r_pk ORDER BY k;
+SELECT * FROM r_pk2 ORDER BY k;
+SELECT * FROM r_pk3 ORDER BY x;
+SELECT name, state, rejected FROM pipelinedb.views WHERE name ~ '^r_pk' ORDER BY name;
+SELECT view, sqlstate, message, count(*) FROM pipelinedb.errors GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+-- Writers leave such rows to the fold worker.
+SET pipelinedb.preaggregate_after = 0;
+INSERT INTO r_stream SELECT nullif(i % 3, 0), now(), NULL, NULL, i % 3 FROM generate_series(1, 9999) i;
+SELECT pipelinedb.flush();
+SELECT k, count FROM r_pk ORDER BY k;
+SELECT name, state, rejected FROM pipelinedb.views WHERE name IN ('r_pk', 'r_pk2') ORDER BY name;
+RESET pipelinedb.preaggregate_after;
+
 -- Whose view it is.
 CREATE ROLE regress_r_reader;
 GRANT SELECT ON r_key TO regress_r_reader;

@@ -86,17 +86,11 @@ void refuse_own_options(List *options)
                                                   : errhint("Drop the view and create it again.")));
 }
 
-/// A constraint that a group of the view could violate would stop the view. CHECK and NOT NULL
-/// say so themselves; they are the owner's to choose.
+/// What violates CHECK, NOT NULL or the primary key is a rejected row; they are the owner's to
+/// choose, and the last is what option pk makes. Any other unique index that a group could violate
+/// would stop the view.
 void check_constraint(const Constraint *constraint, const ContinuousQuery *query)
 {
-    if (constraint->contype == CONSTR_PRIMARY)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("cannot add a primary key to \"%s\": it belongs to continuous view "
-                               "\"%s\"",
-                               get_rel_name(query->matrel), get_rel_name(query->view)),
-                        errdetail("A group of NULL would violate it."),
-                        errhint("The groups have a unique index already.")));
     if (constraint->contype == CONSTR_EXCLUSION)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("cannot add an exclusion constraint to \"%s\": it belongs to "

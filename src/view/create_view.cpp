@@ -126,6 +126,26 @@ List *window_options(const Decomposition &parts)
                       make_option(kWindowColumnOption, column->name));
 }
 
+AttrNumber primary_key_of(const ViewOptions &options, const Decomposition &parts, Query *query)
+{
+    if (options.primary_key == nullptr)
+        return InvalidAttrNumber;
+    if (parts.window != nullptr)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("a sliding window cannot have a primary key"),
+                        errdetail("Its table has a row for each group and step."),
+                        errhint("Leave out pk.")));
+    FoundColumn const found = find_output_column(parts, query, options.primary_key);
+    if (found.column == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("primary key column \"%s\" not found", options.primary_key),
+                        found.attno == kComputed
+                            ? errdetail("It is computed when the view is read, and not stored.")
+                            : 0,
+                        errhint("Use a column of the view that its query groups by.")));
+    return found.attno;
+}
+
 /// v itself is created by the server from the user's own statement, so that every rule about
 /// views, event triggers included, is the server's. Then its query is replaced.
 void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
@@ -156,7 +176,8 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     notice_unindexed_joins(query);
     char *const name = statement->view->relname;
     Oid const matrel = create_matrel(name, schema, parts,
-                                     {fillfactor_of(options, parts.append), options.tablespace});
+                                     {fillfactor_of(options, parts.append), options.tablespace,
+                                      primary_key_of(options, parts, query)});
     Oid const definition = create_definition(name, schema, folded);
     StoreViewQuery(view, reading_query(query, parts, matrel), true);
     CommandCounterIncrement();

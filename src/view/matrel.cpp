@@ -186,6 +186,12 @@ void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
         create_btree(name, chosen.behind_step);
 }
 
+/// Then its index finds the groups.
+bool is_only_key(const Decomposition &parts, AttrNumber column)
+{
+    return parts.num_keys == 1 && column == 1;
+}
+
 /// For readers of a window, and for the removal of what is behind it. Rows that are grouped have
 /// the time as the first column of the index over the groups.
 void create_time_index(RangeVar *name, char *column)
@@ -210,16 +216,35 @@ bool has_index_beginning_with(Oid matrel, AttrNumber column)
     });
 }
 
-void set_table_options(RangeVar *name, List *options)
+void alter_table(RangeVar *name, AlterTableCmd *command)
 {
-    AlterTableCmd *const command = makeNode(AlterTableCmd);
-    command->subtype = AT_SetRelOptions;
-    command->def = reinterpret_cast<Node *>(options);
     AlterTableStmt *const statement = makeNode(AlterTableStmt);
     statement->relation = name;
     statement->cmds = list_make1(command);
     statement->objtype = OBJECT_TABLE;
     run_subcommand(statement);
+}
+
+void set_table_options(RangeVar *name, List *options)
+{
+    AlterTableCmd *const command = makeNode(AlterTableCmd);
+    command->subtype = AT_SetRelOptions;
+    command->def = reinterpret_cast<Node *>(options);
+    alter_table(name, command);
+}
+
+/// Name and constraint are what pg_dump writes: it comes back by itself.
+void create_primary_key(RangeVar *table, Oid schema, const MatrelColumn *column)
+{
+    Constraint *const constraint = makeNode(Constraint);
+    constraint->contype = CONSTR_PRIMARY;
+    constraint->conname = ChooseRelationName(table->relname, nullptr, "pkey", schema, true);
+    constraint->keys = list_make1(makeString(pstrdup(column->name)));
+    constraint->location = -1;
+    AlterTableCmd *const command = makeNode(AlterTableCmd);
+    command->subtype = AT_AddConstraint;
+    command->def = reinterpret_cast<Node *>(constraint);
+    alter_table(table, command);
 }
 
 /// Keys may be NULL, so there is no primary key that logical replication could use.
@@ -230,11 +255,7 @@ void set_replica_identity(RangeVar *name)
     AlterTableCmd *const command = makeNode(AlterTableCmd);
     command->subtype = AT_ReplicaIdentity;
     command->def = reinterpret_cast<Node *>(identity);
-    AlterTableStmt *const statement = makeNode(AlterTableStmt);
-    statement->relation = name;
-    statement->cmds = list_make1(command);
-    statement->objtype = OBJECT_TABLE;
-    run_subcommand(statement);
+    alter_table(name, command);
 }
 
 void create_guard(RangeVar *name)
@@ -261,13 +282,19 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
     Oid const matrel = get_relname_relid(name, schema);
     if (parts.total_row)
         insert_initial_row(matrel, parts);
-    if (!parts.append)
+    bool const has_key = options.primary_key != 0 && is_only_key(parts, options.primary_key);
+    if (!parts.append && !has_key)
         create_key_index(table, schema, parts);
     if (parts.append && parts.time_column != 0)
         create_time_index(
             table,
             static_cast<MatrelColumn *>(list_nth(parts.columns, parts.time_column - 1))->name);
-    set_replica_identity(table);
+    if (options.primary_key != 0)
+        create_primary_key(
+            table, schema,
+            static_cast<MatrelColumn *>(list_nth(parts.columns, options.primary_key - 1)));
+    else
+        set_replica_identity(table);
     create_guard(table);
     return matrel;
 }

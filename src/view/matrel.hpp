@@ -17,6 +17,7 @@ void run_subcommand(void *statement);
 struct TableOptions {
     int fillfactor;
     const char *tablespace; ///< nullptr: the default one
+    AttrNumber primary_key; ///< 0 = none
 };
 
 /// Creates the table with its key indexes, replica identity and guard trigger.

@@ -26,7 +26,7 @@ constexpr const char *kNames[] = {
 };
 
 /// Those that this release does not have.
-constexpr const char *kLater[] = {"pk", "partition_by", "partition_duration"};
+constexpr const char *kLater[] = {"partition_by", "partition_duration"};
 
 const DefElem *find_option(List *options, const char *name)
 {
@@ -74,6 +74,18 @@ const char *parse_column(List *options, const char *name)
     if (option->arg == nullptr || (!IsA(option->arg, String) && !IsA(option->arg, TypeName)))
         refuse_value(name, "the name of a column", psprintf("Write %s = 'column'.", name));
     return defGetString(const_cast<DefElem *>(option));
+}
+
+const char *parse_primary_key(const DefElem *option)
+{
+    if (option == nullptr)
+        return nullptr;
+    if (option->arg == nullptr || !IsA(option->arg, String))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("continuous view primary keys must be specified with a valid column "
+                               "name"),
+                        errhint("Write pk = 'column'.")));
+    return strVal(option->arg);
 }
 
 const Interval *parse_interval(List *options, const char *name)
@@ -136,7 +148,7 @@ ViewOptions parse_view_options(List *options)
     result.step_factor = parse_step_factor(find_option(options, "step_factor"));
     result.ttl = parse_interval(options, "ttl");
     result.ttl_column = parse_column(options, "ttl_column");
-    result.primary_key = parse_column(options, "pk");
+    result.primary_key = parse_primary_key(find_option(options, "pk"));
     result.partition_column = parse_column(options, "partition_by");
     result.partition_size = parse_interval(options, "partition_duration");
     result.output_function = find_option(options, "outputfunc");

@@ -155,6 +155,10 @@ write_rows(1000);
 $node->wait_for_catchup($standby);
 views_are_right('on a standby', $standby);
 
+$node->safe_psql('postgres', q{CREATE VIEW keyed WITH (pk = 'k', ttl = '1 hour', ttl_column = 'last') AS
+        SELECT k, max(ts) AS last, count(*) FROM s GROUP BY k;
+    CREATE VIEW keyed_rows WITH (pk = 'x') AS SELECT k, x FROM s});
+write_rows(100);
 my $dump = $node->basedir . '/dump';
 $node->command_ok([ 'pg_dump', '-Fd', '-j2', '-f', $dump, 'postgres' ], 'dump');
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
@@ -163,6 +167,12 @@ my $rules = 'SELECT view::regclass, expire_column, expire_after FROM pipelinedb.
 is($node->safe_psql('restored', $rules), $node->safe_psql('postgres', $rules), 'every ttl is there again');
 my $content = 'SELECT * FROM by_minute ORDER BY at, k';
 is($node->safe_psql('restored', $content), $node->safe_psql('postgres', $content), 'and all rows');
+my $keys = q{SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'p' AND conname ~ 'keyed' ORDER BY 2};
+like($node->safe_psql('postgres', $keys), qr/keyed_mrel\|keyed_mrel_pkey\|PRIMARY KEY \(k\)/, 'there are primary keys');
+is($node->safe_psql('restored', $keys), $node->safe_psql('postgres', $keys), 'also in the restored database');
+$node->safe_psql('restored', q{INSERT INTO s VALUES (1, now(), NULL, NULL, -1), (NULL, now(), NULL, NULL, -1); SELECT pipelinedb.flush()});
+is($node->safe_psql('restored', q{SELECT name, state, rejected FROM pipelinedb.views WHERE name ~ 'keyed' ORDER BY 1}),
+    "keyed|active|1\nkeyed_rows|active|1", 'where they reject rows as before');
 set_server($node, 'pipelinedb.clock_offset' => $offset += 7 * 86400);
 ok($node->poll_query_until('restored', 'SELECT count(*) = 0 FROM by_minute_mrel WHERE at < pipelinedb.clock()'),
     'they expire there, too');
