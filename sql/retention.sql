@@ -91,6 +91,17 @@ SELECT pipelinedb.flush();
 SELECT pipelinedb.ttl_expire('r_window') BETWEEN 0 AND 5;
 SELECT count(*) FROM r_window_mrel WHERE ts < now() - interval '61 minutes';
 
+-- With what else a view does on reading.
+CREATE VIEW r_top WITH (ttl = '1 day', ttl_column = 'last') AS SELECT k, count(*), max(ts) AS last FROM r_stream
+    GROUP BY k HAVING count(*) > 1 ORDER BY count(*) DESC, k LIMIT 2;
+INSERT INTO r_stream SELECT 20 + i % 3, now() - interval '1 day' * (i % 3), NULL, NULL, 1 FROM generate_series(1, 9) i;
+INSERT INTO r_stream SELECT 30, now() FROM generate_series(1, 4) i;
+SELECT pipelinedb.flush();
+SELECT k, count FROM r_top;
+SELECT * FROM pipelinedb.set_ttl('r_top', '10 days', 'last');
+SELECT * FROM pipelinedb.set_ttl('r_top', NULL, NULL);
+SELECT count(*) FROM r_top;
+
 -- In the caller's transaction: rolled back with it.
 CREATE VIEW r_later AS SELECT x, k, max(ts) AS last FROM r_stream GROUP BY x, k;
 INSERT INTO r_stream SELECT k, now() - interval '1 hour', NULL, NULL, 0 FROM generate_series(1, 100) k;
@@ -129,7 +140,7 @@ SELECT name, state, rejected FROM pipelinedb.views WHERE name ~ '^r_pk' ORDER BY
 SELECT view, sqlstate, message, count(*) FROM pipelinedb.errors GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 -- Writers leave such rows to the fold worker.
 SET pipelinedb.preaggregate_after = 0;
-INSERT INTO r_stream SELECT nullif(i % 3, 0), now(), NULL, NULL, i % 3 FROM generate_series(1, 9999) i;
+INSERT INTO r_stream SELECT nullif(i % 3, 0), now(), NULL, NULL, i % 3 FROM generate_series(1, 300) i;
 SELECT pipelinedb.flush();
 SELECT k, count FROM r_pk ORDER BY k;
 SELECT name, state, rejected FROM pipelinedb.views WHERE name IN ('r_pk', 'r_pk2') ORDER BY name;

@@ -1,5 +1,6 @@
 // pipelinedb.ttl_expire(): what the fold worker would remove in pieces, at once and in the caller's
 // transaction.
+#include "fold/expired_partitions.hpp"
 #include "fold/expired_rows.hpp"
 #include "pg/clock.hpp"
 #include "pg/scope.hpp"
@@ -8,6 +9,7 @@
 #include "view/ttl.hpp"
 
 extern "C" {
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -18,8 +20,22 @@ extern "C" {
 namespace pipeline::fold {
 namespace {
 
+int64 drop_partitions(Relation matrel, const view::ContinuousQuery &query)
+{
+    PartitionRemoval removal{};
+    removal.matrel = matrel;
+    removal.rule = make_rule(matrel, query.expire_column, query.expire_after);
+    removal.cutoff = cutoff_at(removal.rule, pg::now());
+    removal.limit = INT_MAX;
+    removal.wait = removal.count = true;
+    drop_expired_partitions(&removal);
+    return removal.rows;
+}
+
 int64 remove_all(Relation matrel, const view::ContinuousQuery &query)
 {
+    if (matrel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+        return drop_partitions(matrel, query);
     Removal removal{};
     removal.matrel = matrel;
     removal.rule = make_rule(matrel, query.expire_column, query.expire_after);

@@ -5,6 +5,7 @@
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
 #include "view/output.hpp"
+#include "view/partition.hpp"
 #include "view/reloptions.hpp"
 #include "view/stream_rules.hpp"
 
@@ -57,7 +58,6 @@ const char *breaks_matrel(AlterTableType type)
         return "change the persistence of";
     case AT_AddInherit:
     case AT_AddOf:
-    case AT_AttachPartition:
         return "attach";
     default:
         return nullptr;
@@ -102,9 +102,17 @@ void check_constraint(const Constraint *constraint, const ContinuousQuery *query
         check_unique(query, constraint->keys);
 }
 
+Oid partition_named_in(const AlterTableCmd *command)
+{
+    return named_relation(reinterpret_cast<PartitionCmd *>(command->def)->name);
+}
+
 /// Changes of a view's table that depend on more than their kind.
 void check_matrel_command(const AlterTableCmd *command, const ContinuousQuery *query)
 {
+    if (command->subtype == AT_AttachPartition)
+        if (Oid const partition = partition_named_in(command); OidIsValid(partition))
+            check_attached(query->matrel, partition);
     if (command->subtype == AT_AddConstraint)
         check_constraint(reinterpret_cast<const Constraint *>(command->def), query);
     // The fold worker writes by heap_insert and heap_update.
@@ -145,6 +153,16 @@ bool check_view_commands(const AlterTableStmt *statement, const ContinuousQuery 
     return options;
 }
 
+void finish_matrel_commands(const AlterTableStmt *statement, const ContinuousQuery *query)
+{
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
+        if (command->subtype != AT_AttachPartition)
+            continue;
+        CommandCounterIncrement();
+        finish_attached(query->matrel, partition_named_in(command));
+    }
+}
+
 void carry_owner(const AlterTableStmt *statement, const ContinuousQuery *query)
 {
     for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
@@ -154,6 +172,9 @@ void carry_owner(const AlterTableStmt *statement, const ContinuousQuery *query)
         CommandCounterIncrement();
         ATExecChangeOwner(query->definition, owner, false, AccessExclusiveLock);
         ATExecChangeOwner(query->matrel, owner, false, AccessExclusiveLock);
+        for (Oid const table : pg::each_oid(tables_of(query->matrel, AccessExclusiveLock)))
+            if (table != query->matrel)
+                ATExecChangeOwner(table, owner, false, AccessExclusiveLock);
         if (OidIsValid(query->output))
             ATExecChangeOwner(query->output, owner, true, AccessExclusiveLock);
         CommandCounterIncrement();
@@ -184,6 +205,8 @@ void alter_view(pg::UtilityCall &call, pg::UtilityNext next, const ContinuousQue
     }
     if (relid == query->view)
         carry_owner(statement, query);
+    if (relid == query->matrel)
+        finish_matrel_commands(statement, query);
 }
 
 void carry_schema(Oid relid, Oid new_schema, ObjectAddresses *moved)
@@ -262,6 +285,9 @@ void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next)
     Oid const schema = get_rel_namespace(query->view);
     ObjectAddresses *const moved = new_object_addresses();
     carry_schema(query->definition, schema, moved);
+    for (Oid const table : pg::each_oid(tables_of(query->matrel, AccessExclusiveLock)))
+        if (table != query->matrel)
+            carry_schema(table, schema, moved);
     carry_schema(query->matrel, schema, moved);
     if (OidIsValid(query->output))
         carry_schema(query->output, schema, moved);

@@ -21,6 +21,7 @@
 #include "view/inline_cte.hpp"
 #include "view/matrel.hpp"
 #include "view/output.hpp"
+#include "view/partition.hpp"
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
@@ -175,9 +176,10 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     notice_fold_time(folded);
     notice_unindexed_joins(query);
     char *const name = statement->view->relname;
-    Oid const matrel = create_matrel(name, schema, parts,
-                                     {fillfactor_of(options, parts.append), options.tablespace,
-                                      primary_key_of(options, parts, query)});
+    TableOptions const table{fillfactor_of(options, parts.append), options.tablespace,
+                             primary_key_of(options, parts, query),
+                             partition_column(options, parts, query)};
+    Oid const matrel = create_matrel(name, schema, parts, table);
     Oid const definition = create_definition(name, schema, folded);
     StoreViewQuery(view, reading_query(query, parts, matrel), true);
     CommandCounterIncrement();
@@ -185,10 +187,11 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     follow_owner(view, definition);
 
     store_options(definition, definition_options());
-    List *const own =
-        list_concat(list_make2(make_option(kActionOption, "materialize"),
-                               make_option(kDefinitionOption, get_rel_name(definition))),
-                    window_options(parts));
+    List *own = list_concat(list_make2(make_option(kActionOption, "materialize"),
+                                       make_option(kDefinitionOption, get_rel_name(definition))),
+                            window_options(parts));
+    own = list_concat(own,
+                      partition_options(options, parts, table.partition_column, table.fillfactor));
     store_options(view, list_concat(own, stored_options(view)));
     register_query(QueryKind::kView, view, definition, matrel, streams);
     if (parts.window != nullptr)

@@ -1,5 +1,6 @@
 #include "view/matrel.hpp"
 
+#include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "view/grouping.hpp"
@@ -31,6 +32,15 @@ void run_subcommand(void *statement)
     CommandCounterIncrement();
 }
 
+void alter_table(RangeVar *name, AlterTableCmd *command)
+{
+    AlterTableStmt *const statement = makeNode(AlterTableStmt);
+    statement->relation = name;
+    statement->cmds = list_make1(command);
+    statement->objtype = OBJECT_TABLE;
+    run_subcommand(statement);
+}
+
 namespace {
 
 ColumnDef *column_def(const MatrelColumn *column)
@@ -58,22 +68,44 @@ List *expiry_options()
         table_option("vacuum_index_cleanup", reinterpret_cast<Node *>(makeString(pstrdup("on")))));
 }
 
+char *column_name(const Decomposition &parts, AttrNumber column)
+{
+    return pstrdup(static_cast<MatrelColumn *>(list_nth(parts.columns, column - 1))->name);
+}
+
+PartitionSpec *partition_spec(const Decomposition &parts, AttrNumber column)
+{
+    PartitionElem *const element = makeNode(PartitionElem);
+    element->name = column_name(parts, column);
+    element->location = -1;
+    PartitionSpec *const spec = makeNode(PartitionSpec);
+    pg::set_range_strategy(spec);
+    spec->partParams = list_make1(element);
+    spec->location = -1;
+    return spec;
+}
+
 void create_table(RangeVar *name, const Decomposition &parts, const TableOptions &options)
 {
     CreateStmt *const statement = makeNode(CreateStmt);
     statement->relation = name;
     for (auto *column : pg::each<MatrelColumn>(parts.columns))
         statement->tableElts = lappend(statement->tableElts, column_def(column));
-    Node *const value = reinterpret_cast<Node *>(makeInteger(options.fillfactor));
-    statement->options = list_make1(table_option("fillfactor", value));
-    if (parts.time_column != 0)
-        statement->options = list_concat(statement->options, expiry_options());
+    if (options.partition_column == 0) {
+        Node *const value = reinterpret_cast<Node *>(makeInteger(options.fillfactor));
+        statement->options = list_make1(table_option("fillfactor", value));
+        if (parts.time_column != 0)
+            statement->options = list_concat(statement->options, expiry_options());
+    } else {
+        statement->partspec = partition_spec(parts, options.partition_column);
+    }
     statement->oncommit = ONCOMMIT_NOOP;
     if (options.tablespace != nullptr)
         statement->tablespacename = pstrdup(options.tablespace);
     // The fold worker writes by heap_insert and heap_update, whatever
     // default_table_access_method says.
-    statement->accessMethod = pstrdup("heap");
+    if (options.partition_column == 0)
+        statement->accessMethod = pstrdup("heap");
     run_subcommand(statement);
 }
 
@@ -216,15 +248,6 @@ bool has_index_beginning_with(Oid matrel, AttrNumber column)
     });
 }
 
-void alter_table(RangeVar *name, AlterTableCmd *command)
-{
-    AlterTableStmt *const statement = makeNode(AlterTableStmt);
-    statement->relation = name;
-    statement->cmds = list_make1(command);
-    statement->objtype = OBJECT_TABLE;
-    run_subcommand(statement);
-}
-
 void set_table_options(RangeVar *name, List *options)
 {
     AlterTableCmd *const command = makeNode(AlterTableCmd);
@@ -234,12 +257,16 @@ void set_table_options(RangeVar *name, List *options)
 }
 
 /// Name and constraint are what pg_dump writes: it comes back by itself.
-void create_primary_key(RangeVar *table, Oid schema, const MatrelColumn *column)
+void create_primary_key(RangeVar *table, Oid schema, const Decomposition &parts,
+                        const TableOptions &options)
 {
     Constraint *const constraint = makeNode(Constraint);
     constraint->contype = CONSTR_PRIMARY;
     constraint->conname = ChooseRelationName(table->relname, nullptr, "pkey", schema, true);
-    constraint->keys = list_make1(makeString(pstrdup(column->name)));
+    constraint->keys = list_make1(makeString(column_name(parts, options.primary_key)));
+    if (options.partition_column != 0 && options.partition_column != options.primary_key)
+        constraint->keys =
+            lappend(constraint->keys, makeString(column_name(parts, options.partition_column)));
     constraint->location = -1;
     AlterTableCmd *const command = makeNode(AlterTableCmd);
     command->subtype = AT_AddConstraint;
@@ -286,13 +313,9 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
     if (!parts.append && !has_key)
         create_key_index(table, schema, parts);
     if (parts.append && parts.time_column != 0)
-        create_time_index(
-            table,
-            static_cast<MatrelColumn *>(list_nth(parts.columns, parts.time_column - 1))->name);
+        create_time_index(table, column_name(parts, parts.time_column));
     if (options.primary_key != 0)
-        create_primary_key(
-            table, schema,
-            static_cast<MatrelColumn *>(list_nth(parts.columns, options.primary_key - 1)));
+        create_primary_key(table, schema, parts, options);
     else
         set_replica_identity(table);
     create_guard(table);
@@ -301,10 +324,19 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
 
 void prepare_for_expiry(Oid matrel, AttrNumber column, bool index)
 {
+    // Partitions are dropped as a whole.
+    if (get_rel_relkind(matrel) == RELKIND_PARTITIONED_TABLE)
+        return;
     RangeVar *const table = relation_name(get_rel_namespace(matrel), get_rel_name(matrel));
     set_table_options(table, expiry_options());
     if (index && !has_index_beginning_with(matrel, column))
         create_time_index(table, get_attname(matrel, column, false));
+}
+
+void protect_table(RangeVar *name)
+{
+    set_replica_identity(name);
+    create_guard(name);
 }
 
 void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls)

@@ -21,6 +21,7 @@ extern "C" {
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/partcache.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 }
@@ -238,10 +239,26 @@ bool wants_index(const ContinuousQuery &view, const TimeColumn &column)
     return parts.append || stored->is_key;
 }
 
+/// Of a partitioned table whole partitions are dropped, no rows deleted.
+void check_partitioned(const ContinuousQuery &view, const Ttl &ttl)
+{
+    if (ttl.after == nullptr || get_rel_relkind(view.matrel) != RELKIND_PARTITIONED_TABLE)
+        return;
+    pg::with_relation(view.matrel, AccessShareLock, [&](Relation rel) {
+        if (RelationGetPartitionKey(rel)->partattrs[0] != ttl.column.stored->varattno)
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("ttl_column must be the column of partition_by"),
+                            errdetail("Partitions are dropped when all of their rows have "
+                                      "expired."),
+                            errhint("Use one column for both.")));
+    });
+}
+
 void change_ttl(const ContinuousQuery &view, const Ttl &ttl)
 {
     if (ttl.after != nullptr)
         prepare_for_expiry(view.matrel, ttl.column.stored->varattno, wants_index(view, ttl.column));
+    check_partitioned(view, ttl);
     change_query(view, ttl);
     change_options(view, ttl);
     set_expiry(view.view, ttl.after != nullptr ? ttl.column.stored->varattno : InvalidAttrNumber,

@@ -25,24 +25,12 @@ constexpr const char *kNames[] = {
     "ttl_column", "pk",         "outputfunc", "partition_by", "partition_duration",
 };
 
-/// Those that this release does not have.
-constexpr const char *kLater[] = {"partition_by", "partition_duration"};
-
 const DefElem *find_option(List *options, const char *name)
 {
     for (auto *option : pg::each<DefElem>(options))
         if (option->defnamespace == nullptr && strcmp(option->defname, name) == 0)
             return option;
     return nullptr;
-}
-
-void refuse_later(List *options)
-{
-    for (const char *name : kLater)
-        if (find_option(options, name) != nullptr)
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("option \"%s\" is not supported in this release", name),
-                            errhint("Leave it out.")));
 }
 
 [[noreturn]] void refuse_value(const char *name, const char *what, const char *hint)
@@ -138,7 +126,6 @@ void check_conjunctions(List *options)
 
 ViewOptions parse_view_options(List *options)
 {
-    refuse_later(options);
     check_conjunctions(options);
     ViewOptions result{};
     result.fillfactor = parse_fillfactor(find_option(options, "fillfactor"));
