@@ -46,8 +46,8 @@ struct Decomposition {
 Decomposition decompose(Query *query, const Window &window);
 
 /// What a stored definition says its matrel must look like: the columns of its target list.
-/// Raises an error if some entry is neither a key nor a bare aggregate. `by_step`: it is of a window
-/// that groups, whose first key is the step.
+/// Raises an error if some entry is neither a key nor a bare aggregate. `by_step`: it is of a
+/// window that groups, whose first key is the step.
 Decomposition columns_of_definition(Query *definition, bool by_step = false);
 
 /// The query of the hidden definition.

@@ -227,11 +227,10 @@ StateForm state_form_of(Oid aggregate, Oid result_type, Oid collation, Oid *inpu
     if (row.aggkind != AGGKIND_NORMAL)
         refuse_aggregate(aggregate, "It is an ordered-set aggregate.");
     if (is_our_function(row.aggtransfn, "combine_placeholder"))
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("combine aggregates are only supported on continuous views"),
-                 errhint("In a continuous view, combine what another one has changed by: "
-                         "combine((delta).column) FROM output_of('view').")));
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("combine aggregates are only supported on continuous views"),
+                        errhint("In a continuous view, combine what another one has changed by: "
+                                "combine((delta).column) FROM output_of('view').")));
     if (!OidIsValid(row.aggcombinefn))
         refuse_aggregate(aggregate, "It has no combine function.");
 
