@@ -33,8 +33,6 @@ CREATE VIEW rv AS SELECT a, count(*) FROM refuse_s GROUP BY a WITH CHECK OPTION;
 CREATE VIEW rv WITH (action=materialize) AS SELECT count(*) FROM refuse_t;
 CREATE VIEW rv WITH (action=transform) AS SELECT a, count(*) FROM refuse_s GROUP BY a;
 CREATE VIEW rv WITH (action=nonsense) AS SELECT count(*) FROM refuse_s;
-CREATE VIEW rv WITH (ttl='1 hour', ttl_column='a') AS SELECT count(*) FROM refuse_s;
-CREATE VIEW rv WITH (partition_by=a) AS SELECT a, count(*) FROM refuse_s GROUP BY a;
 CREATE VIEW rv WITH (fillfactor=5) AS SELECT count(*) FROM refuse_s;
 CREATE VIEW rv WITH (action=materialize, no_such_option=1) AS SELECT count(*) FROM refuse_s;
 CREATE VIEW rv WITH (fillfactor=50) AS SELECT count(*) FROM refuse_t;

@@ -78,8 +78,6 @@ AppendWriter *open_append(Relation matrel, ViewMachine *machine, Emission *emiss
     writer->machine = machine;
     writer->target = open_target(matrel);
     writer->emission = write ? emission : nullptr;
-    if (writer->emission != nullptr)
-        open_changes(writer->emission, matrel);
     writer->bulk = GetBulkInsertState();
     writer->scratch =
         AllocSetContextCreate(CurrentMemoryContext, "fold append", ALLOCSET_DEFAULT_SIZES);
@@ -112,8 +110,6 @@ void close_append(AppendWriter *writer)
     FreeBulkInsertState(writer->bulk);
     for (int i = 0; i < writer->nslots; i++)
         ExecDropSingleTupleTableSlot(writer->rows[i]);
-    if (writer->emission != nullptr)
-        close_changes(writer->emission, writer->target.matrel);
     close_target(writer->target);
     MemoryContextDelete(writer->scratch);
 }

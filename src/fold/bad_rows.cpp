@@ -7,6 +7,7 @@
 #include "pg/settings.hpp"
 
 extern "C" {
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 }
 
@@ -258,12 +259,29 @@ void fold_partials(Search *search)
 
 } // namespace
 
+/// A primary key that other columns tell groups apart than: two groups can have the same. Only a
+/// race with a change by hand violates an index over just the groups.
+static bool is_own_key(Oid table, const char *constraint)
+{
+    if (constraint == nullptr)
+        return false;
+    return pg::with_relation(table, AccessShareLock, [constraint](Relation rel) {
+        (void) RelationGetIndexList(rel); // looks for the primary key
+        const char *const name =
+            OidIsValid(rel->rd_pkindex) ? get_rel_name(rel->rd_pkindex) : nullptr;
+        return name != nullptr && strcmp(name, constraint) == 0;
+    });
+}
+
 bool is_row_fault(const pg::Failure &failure, Oid matrel)
 {
     if (failure.sqlstate != ERRCODE_UNIQUE_VIOLATION)
         return is_row_class(failure.sqlstate);
-    const char *const name = get_rel_name(matrel);
-    return failure.table == nullptr || name == nullptr || strcmp(failure.table, name) != 0;
+    Oid const table = failure.table != nullptr
+                          ? get_relname_relid(failure.table, get_rel_namespace(matrel))
+                          : InvalidOid;
+    return !OidIsValid(table) || view::matrel_of_table(table) != matrel ||
+           is_own_key(table, failure.constraint);
 }
 
 void fold_but_bad_rows(FoldedView *view, Relation definition, Relation matrel,

@@ -1,5 +1,6 @@
 #include "fold/expiry.hpp"
 
+#include "fold/expired_partitions.hpp"
 #include "fold/expired_rows.hpp"
 #include "fold/fold_state.hpp"
 #include "fold/freed_pages.hpp"
@@ -30,7 +31,7 @@ constexpr int kMostRows = 10000;    ///< in one transaction
 constexpr int kBlocksAtOnce = 8192; ///< of a scan
 
 /// In ms. Rows expire one by one, and are removed together.
-constexpr int kPauseWithIndex = 500;
+constexpr int kPauseWithIndex = 200;
 constexpr int kLongestPause = 5000;
 /// A table without such an index is scanned for a tenth of the time, or if it is that large, for a
 /// third.
@@ -40,6 +41,10 @@ constexpr int kLeastPausePerScan = 2;
 /// A locked table or row; an ERROR, which doubles; a table whose restore has not come to its end.
 constexpr int kPauseAfterLock = 1000;
 constexpr int kLongestBackOff = 60000;
+/// Of a partitioned table: in one transaction, and after so many refused locks one is waited for.
+constexpr int kPartitionsAtOnce = 16;
+constexpr int kRefusals = 3;
+
 constexpr int kFirstLookAtHorizon = 200;
 
 struct Expiring {
@@ -53,6 +58,7 @@ struct Expiring {
     TimestampTz due;        ///< by the clock: when the first one expires; DT_NOEND = never
     TimestampTz not_before; ///< by the server's time
     int back_off;           ///< ms, after an ERROR
+    int refusals;           ///< of locks, in a row
     uint32 news;            ///< counts what came from elsewhere
     uint32 news_seen;       ///< ... before the look that is under way
 
@@ -180,6 +186,27 @@ void remove_from(const Expiring *one, Relation matrel, Piece *piece)
     piece->xid = GetCurrentTransactionIdIfAny();
 }
 
+/// Partitions that expire are tried without waiting at first. Who reads the view all the time would
+/// keep them for ever, so in the end readers may have to wait for a moment.
+void drop_from(const Expiring *one, Relation matrel, Piece *piece)
+{
+    PartitionRemoval partitions{};
+    piece->rule = make_rule(matrel, one->column, one->after);
+    partitions.matrel = matrel;
+    partitions.rule = piece->rule;
+    partitions.cutoff = cutoff_at(piece->rule, piece->clock);
+    partitions.limit = kPartitionsAtOnce;
+    partitions.wait = one->refusals >= kRefusals;
+    (void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+                             true, 0, false);
+    drop_expired_partitions(&partitions);
+    piece->locked_out = partitions.locked_out;
+    piece->removal.matrel = matrel;
+    piece->removal.cutoff = partitions.cutoff;
+    piece->removal.left = partitions.left;
+    piece->removal.more = partitions.more;
+}
+
 /// In the time zone of the view, as its owner: the comparison with a timestamp depends on it.
 void run_as_owner(Expiring *one, Piece *piece)
 {
@@ -188,8 +215,12 @@ void run_as_owner(Expiring *one, Piece *piece)
     pg::as_user(definition->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION, [&] {
         int const level = NewGUCNestLevel();
         view::apply_creation_settings(definition);
-        if (has_work(one, GetCurrentTimestamp(), piece->clock))
-            remove_from(one, matrel, piece);
+        if (has_work(one, GetCurrentTimestamp(), piece->clock)) {
+            if (matrel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+                drop_from(one, matrel, piece);
+            else
+                remove_from(one, matrel, piece);
+        }
         if (may_reuse(one, GetCurrentTimestamp()))
             piece->reused = reuse_freed(&one->freed, matrel);
         AtEOXact_GUC(false, level);
@@ -311,13 +342,14 @@ void serve(Expiring *one)
     Piece piece{};
     pg::Failure const failure = pg::top_level([&] { run_transaction(one, &piece); });
     MemoryContextSwitchTo(TopMemoryContext);
-    if (failure.failed) {
+    if (failure.failed && failure.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE) {
         set_back(one, failure);
-    } else if (piece.locked_out) {
+    } else if (failure.failed || piece.locked_out) {
+        one->refusals++;
         one->not_before = in_ms(kPauseAfterLock);
         one->reuse_at = one->not_before;
     } else {
-        one->back_off = 0;
+        one->back_off = one->refusals = 0;
         apply(one, piece, static_cast<long>(GetCurrentTimestamp() - begun));
         look_later(one, piece);
     }

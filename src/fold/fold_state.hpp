@@ -67,7 +67,9 @@ struct FoldedView {
     Consumer *consumer;
     ViewMachine *machine; ///< may be nullptr
     bool endless;         ///< it did not end when it was canceled
-    bool troubled;        ///< it failed or was blocked: folded alone until that goes well
+    List *missing;        ///< of view::PartitionRange *: partitions that its turn has lacked ...
+    MemoryContext missing_context; ///< ... of the tick
+    bool troubled;                 ///< it failed or was blocked: folded alone until that goes well
 
     // Rejected rows that the log does not say yet, and what it will say. The line may come
     // outside of transactions.

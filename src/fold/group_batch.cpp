@@ -29,6 +29,7 @@ constexpr Size kLargestBlock = 1024 * 1024;
 struct GroupBatch {
     MemoryContext context;
     const KeyImage *keys;
+    int share;
     GroupRow **rows;
     Slot *slots; ///< twice as many as rows fit
     uint32 nrows;
@@ -111,13 +112,14 @@ void copy_value(char *to, Size size, Datum value, int16 length)
 
 } // namespace
 
-GroupBatch *make_batch(const KeyImage *keys)
+GroupBatch *make_batch(const KeyImage *keys, int share)
 {
     MemoryContext const context =
         AllocSetContextCreate(CurrentMemoryContext, "group batch", ALLOCSET_DEFAULT_SIZES);
     auto *batch = static_cast<GroupBatch *>(palloc0(sizeof(GroupBatch)));
     batch->context = context;
     batch->keys = keys;
+    batch->share = share;
     empty_batch(batch);
     return batch;
 }
@@ -180,7 +182,8 @@ void replace_in_batch(GroupBatch *batch, GroupRow *row, int column, NullableDatu
 /// Sorting the rows takes as much as the table over them (group_order).
 bool is_full(const GroupBatch *batch)
 {
-    Size const limit = static_cast<Size>(settings::fold_memory) * 1024 / 8 * 3;
+    Size const limit =
+        static_cast<Size>(settings::fold_memory) * 1024 / 8 * 3 / static_cast<Size>(batch->share);
     return batch->bytes + sizeof(Slot) * 2 * batch->nrows >= limit;
 }
 

@@ -24,7 +24,8 @@ struct GroupRow {
 struct GroupBatch;
 
 /// In a context of its own below the current one.
-GroupBatch *make_batch(const KeyImage *keys);
+/// It is full at one part in `share` of the memory for groups.
+GroupBatch *make_batch(const KeyImage *keys, int share);
 
 /// The row of the same keys, or nullptr.
 GroupRow *find_in_batch(GroupBatch *batch, uint32 hash, const Datum *values, const bool *isnull);

@@ -466,7 +466,8 @@ static Snapshot own_snapshot()
     return own;
 }
 
-GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emission, bool write)
+GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emission, bool write,
+                         int share)
 {
     Snapshot const snapshot = own_snapshot();
     KeyLookup *const lookup = open_lookup(matrel, machine->nkeys, snapshot);
@@ -491,11 +492,10 @@ GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emissi
     writer->changed = MakeSingleTupleTableSlot(RelationGetDescr(matrel), &TTSOpsVirtual);
     if (writer->emission != nullptr) {
         writer->delta = MakeSingleTupleTableSlot(RelationGetDescr(matrel), &TTSOpsVirtual);
-        open_changes(writer->emission, matrel);
     }
     writer->keys = describe_keys(matrel, machine->nkeys);
     if (writer->keys.exact)
-        writer->batch = make_batch(&writer->keys);
+        writer->batch = make_batch(&writer->keys, share);
     return writer;
 }
 
@@ -528,7 +528,6 @@ void close_groups(GroupWriter *writer)
     ExecDropSingleTupleTableSlot(writer->changed);
     if (writer->emission != nullptr) {
         ExecDropSingleTupleTableSlot(writer->delta);
-        close_changes(writer->emission, writer->target.matrel);
     }
     for (int i = 0; i < writer->nslots; i++)
         ExecDropSingleTupleTableSlot(writer->fresh[i]);

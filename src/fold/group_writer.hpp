@@ -15,8 +15,9 @@ struct GroupWriter;
 
 /// `matrel` is locked. Returns nullptr if it has no key index yet (a restore is under way).
 /// Without `write` nothing is written, but whatever fails would fail with it. What changes goes to
-/// `emission`, if it is not nullptr.
-GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emission, bool write);
+/// `emission`, if it is not nullptr. Groups take one part in `share` of the memory for them.
+GroupWriter *open_groups(Relation matrel, ViewMachine *machine, Emission *emission, bool write,
+                         int share);
 
 /// partial::GroupReceiver: `arg` is the GroupWriter. A group may come again. It is written now or
 /// later, by close_groups() at the latest.

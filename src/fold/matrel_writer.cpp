@@ -22,13 +22,18 @@ void hand_on_row(TupleTableSlot *row, void *arg)
     emit_row(static_cast<Emission *>(arg), row);
 }
 
+bool is_partitioned(Relation matrel)
+{
+    return matrel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+}
+
 /// A group whose time is over counts as gone, as of the beginning of the tick.
 void look_at_expiry(Relation matrel, const FoldedView *view)
 {
     ViewMachine *const machine = view->machine;
     machine->expiry = {};
     machine->first_written = kNoKey;
-    if (view->query.expire_column == 0)
+    if (view->query.expire_column == 0 || is_partitioned(matrel))
         return;
     machine->expiry = make_rule(matrel, view->query.expire_column, view->query.expire_after);
     machine->expiry_cutoff = cutoff_at(machine->expiry, pg::statement_time());
@@ -36,23 +41,36 @@ void look_at_expiry(Relation matrel, const FoldedView *view)
 
 } // namespace
 
-MatrelWriter open_matrel(Relation matrel, const FoldedView *view, bool write)
+MatrelWriter open_matrel(Relation matrel, FoldedView *view, bool write)
 {
     ViewMachine *const machine = view->machine;
-    MatrelWriter writer{matrel, machine, nullptr, nullptr, nullptr};
+    MatrelWriter writer{};
+    writer.matrel = matrel;
+    writer.machine = machine;
+    writer.emission = write ? view->emission : nullptr;
     look_at_expiry(matrel, view);
     if (view->query.kind == view::QueryKind::kTransform) {
         writer.emission = view->emission;
-        open_changes(writer.emission, nullptr);
+        writer.receiver = hand_on_row;
+        writer.arg = writer.emission;
+    } else if (is_partitioned(matrel)) {
+        writer.receiver = route_row;
+        writer.arg = writer.partitions = open_partitions(matrel, view, writer.emission, write);
     } else if (machine->append) {
-        writer.rows = open_append(matrel, machine, view->emission, write);
-        if (writer.rows == nullptr)
-            refuse_half_restored(matrel, "guard trigger");
+        writer.receiver = append_row;
+        writer.arg = writer.rows = open_append(matrel, machine, writer.emission, write);
     } else {
-        writer.groups = open_groups(matrel, machine, view->emission, write);
-        if (writer.groups == nullptr)
-            refuse_half_restored(matrel, "index over the groups");
+        writer.receiver = write_group;
+        writer.arg = writer.groups = open_groups(matrel, machine, writer.emission, write, 1);
     }
+    if (writer.arg == nullptr)
+        refuse_half_restored(matrel,
+                             writer.groups == nullptr && !machine->append && !is_partitioned(matrel)
+                                 ? "index over the groups"
+                                 : "guard trigger");
+    if (writer.emission != nullptr)
+        open_changes(writer.emission,
+                     view->query.kind == view::QueryKind::kTransform ? nullptr : matrel);
     return writer;
 }
 
@@ -61,21 +79,17 @@ void fold_into(const MatrelWriter &writer)
     partial::GeneralPlan *const plan = writer.machine->plan;
     const partial::VectorPlan *const vector_plan = writer.machine->vector_plan;
     const spool::Feed &feed = *spool::current_feed();
-    if (writer.emission != nullptr) {
-        partial::run_plan(plan, hand_on_row, writer.emission);
-        return;
-    }
-    if (writer.rows != nullptr) {
-        partial::run_plan(plan, append_row, writer.rows);
+    if (writer.receiver == hand_on_row || writer.machine->append) {
+        partial::run_plan(plan, writer.receiver, writer.arg);
         return;
     }
     bool const may_run = vector_plan != nullptr && partial::may_run(vector_plan);
     if (may_run && settings::vectorize && spool::is_whole(feed)) {
-        partial::run_vector_plan(vector_plan, feed, write_group, writer.groups);
+        partial::run_vector_plan(vector_plan, feed, writer.receiver, writer.arg);
         return;
     }
     if (feed.nchunks > 0 || !may_run)
-        partial::run_plan(plan, write_group, writer.groups);
+        partial::run_plan(plan, writer.receiver, writer.arg);
     if (feed.npartials == 0)
         return;
     // What a writer could aggregate has a plan for that here, too: it depends on the definition
@@ -85,17 +99,19 @@ void fold_into(const MatrelWriter &writer)
                         errmsg("waiting rows were aggregated for another definition of the view")));
     spool::Feed partials = feed;
     partials.nchunks = 0;
-    partial::run_vector_plan(vector_plan, partials, write_group, writer.groups);
+    partial::run_vector_plan(vector_plan, partials, writer.receiver, writer.arg);
 }
 
 void close_matrel(const MatrelWriter &writer)
 {
-    if (writer.emission != nullptr)
-        close_changes(writer.emission, nullptr);
+    if (writer.partitions != nullptr)
+        close_partitions(writer.partitions);
     else if (writer.rows != nullptr)
         close_append(writer.rows);
-    else
+    else if (writer.groups != nullptr)
         close_groups(writer.groups);
+    if (writer.emission != nullptr)
+        close_changes(writer.emission, writer.receiver == hand_on_row ? nullptr : writer.matrel);
     if (writer.machine->first_written != kNoKey)
         note_expiring(RelationGetRelid(writer.matrel), writer.machine->first_written);
 }

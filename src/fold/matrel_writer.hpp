@@ -7,19 +7,23 @@
 
 #include "fold/append_writer.hpp"
 #include "fold/group_writer.hpp"
+#include "fold/partition_writer.hpp"
 
 namespace pipeline::fold {
 
 struct MatrelWriter {
     Relation matrel;
     ViewMachine *machine;
-    GroupWriter *groups; ///< one of the three is not nullptr
+    GroupWriter *groups; ///< one of the three, but for a transform, whose rows are written nowhere
     AppendWriter *rows;
-    Emission *emission; ///< of a transform, whose rows are written nowhere
+    PartitionWriter *partitions;
+    Emission *emission; ///< nullptr: nobody reads the changes
+    partial::GroupReceiver receiver;
+    void *arg;
 };
 
 /// Raises ERRCODE_LOCK_NOT_AVAILABLE while a restore of the table is under way.
-MatrelWriter open_matrel(Relation matrel, const FoldedView *view, bool write);
+MatrelWriter open_matrel(Relation matrel, FoldedView *view, bool write);
 
 /// Runs the view's query over the feed.
 void fold_into(const MatrelWriter &writer);

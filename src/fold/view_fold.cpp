@@ -323,6 +323,35 @@ void take_smaller_piece(const Collection &collection, double done)
     consumer->piece = std::max(kSmallestPiece, std::min(fitting, last / 2));
 }
 
+/// So often new partitions are made in one tick, which has locks on all of them; what is still
+/// missing comes in the next.
+constexpr int kMostRounds = 4;
+
+/// Runs `fn` in a subtransaction, and once more when partitions were missing and have been made.
+template <typename Fn> pg::Failure with_partitions(FoldedView *view, Fn &&fn)
+{
+    EmissionMark const mark =
+        view->emission != nullptr ? mark_emission(view->emission) : EmissionMark{};
+    view->missing_context = CurrentMemoryContext;
+    for (int round = 0;; round++) {
+        view->missing = NIL;
+        pg::Failure failure = pg::subtransaction(fn);
+        if (!failure.failed || view->missing == NIL)
+            return failure;
+        if (round == kMostRounds) {
+            failure.sqlstate = ERRCODE_LOCK_NOT_AVAILABLE; // again soon
+            return failure;
+        }
+        spool::set_feed(nullptr);
+        drop_machine(view);
+        if (view->emission != nullptr)
+            roll_back_emission(view->emission, mark);
+        failure = pg::subtransaction([view] { create_missing_partitions(view); });
+        if (failure.failed)
+            return failure;
+    }
+}
+
 /// Errors are caught in a subtransaction. If it is the fault of rows, they are looked for in
 /// another one.
 ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
@@ -331,7 +360,7 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
     BadRows bad{};
     EmissionMark const mark =
         view->emission != nullptr ? mark_emission(view->emission) : EmissionMark{};
-    pg::Failure failure = pg::subtransaction([&] {
+    pg::Failure failure = with_partitions(view, [&] {
         feed = feed_of(view, collection, i);
         fold_feed(view, feed);
     });
@@ -339,7 +368,7 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
         drop_machine(view);
         if (view->emission != nullptr)
             roll_back_emission(view->emission, mark);
-        failure = pg::subtransaction([&] {
+        failure = with_partitions(view, [&] {
             in_turn_of(view, feed, [&](Relation definition, Relation matrel) {
                 fold_but_bad_rows(view, definition, matrel, feed,
                                   can_be_smaller(collection.consumers[0]), &bad);
@@ -357,6 +386,19 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
         take_smaller_piece(collection, bad.done);
     return {bad.gave_up ? ViewResult::kSmaller : classify(failure.sqlstate), failure.sqlstate,
             failure.message, 0};
+}
+
+/// Errors end the tick. Only of a partitioned table one is expected: a partition is missing.
+void fold_at_once(FoldedView *view, Collection &collection, int i)
+{
+    if (get_rel_relkind(view->query.matrel) != RELKIND_PARTITIONED_TABLE) {
+        fold_feed(view, feed_of(view, collection, i));
+        return;
+    }
+    pg::Failure const failure =
+        with_partitions(view, [&] { fold_feed(view, feed_of(view, collection, i)); });
+    if (failure.failed)
+        pg::raise_again(failure);
 }
 
 } // namespace
@@ -406,7 +448,7 @@ ViewOutcome fold_view(FoldedView *view, Collection &collection, int i, bool care
         outcome = fold_carefully(view, collection, i);
     } else {
         state().at_work = view;
-        fold_feed(view, feed_of(view, collection, i));
+        fold_at_once(view, collection, i);
         state().at_work = nullptr;
     }
     stop_timer();

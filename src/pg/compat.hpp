@@ -307,6 +307,16 @@ inline bool is_transaction_of(const VirtualTransactionId &transaction, const PGP
 #endif
 }
 
+/// PARTITION BY RANGE, as the grammar has it.
+inline void set_range_strategy(PartitionSpec *spec)
+{
+#if PG_VERSION_NUM >= 160000
+    spec->strategy = PARTITION_STRATEGY_RANGE;
+#else
+    spec->strategy = pstrdup("range");
+#endif
+}
+
 inline void rebuild_toast_index(Oid relid)
 {
     ReindexParams params{};

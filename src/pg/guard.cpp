@@ -27,6 +27,7 @@ Failure take_error(MemoryContext context)
     failure.hint = error->hint;
     failure.context = error->context;
     failure.table = error->table_name;
+    failure.constraint = error->constraint_name;
     return failure;
 }
 
@@ -71,10 +72,13 @@ Failure trial(Callback fn, void *arg)
 
 void raise_again(const Failure &failure)
 {
-    ereport(ERROR, (errcode(failure.sqlstate), errmsg_internal("%s", failure.message),
-                    failure.detail ? errdetail_internal("%s", failure.detail) : 0,
-                    failure.hint ? errhint("%s", failure.hint) : 0,
-                    failure.table ? err_generic_string(PG_DIAG_TABLE_NAME, failure.table) : 0));
+    ereport(
+        ERROR,
+        (errcode(failure.sqlstate), errmsg_internal("%s", failure.message),
+         failure.detail ? errdetail_internal("%s", failure.detail) : 0,
+         failure.hint ? errhint("%s", failure.hint) : 0,
+         failure.table ? err_generic_string(PG_DIAG_TABLE_NAME, failure.table) : 0,
+         failure.constraint ? err_generic_string(PG_DIAG_CONSTRAINT_NAME, failure.constraint) : 0));
 }
 
 Failure top_level(Callback fn, void *arg)

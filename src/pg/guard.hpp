@@ -59,11 +59,12 @@ template <typename Fn> auto enter(Fn &&fn) -> decltype(fn())
 struct Failure {
     bool failed = false;
     int sqlstate = 0;
-    const char *message = nullptr; ///< never NULL when failed
-    const char *detail = nullptr;  ///< may be NULL
-    const char *hint = nullptr;    ///< may be NULL
-    const char *context = nullptr; ///< may be NULL
-    const char *table = nullptr;   ///< that the error is about; may be NULL
+    const char *message = nullptr;    ///< never NULL when failed
+    const char *detail = nullptr;     ///< may be NULL
+    const char *hint = nullptr;       ///< may be NULL
+    const char *context = nullptr;    ///< may be NULL
+    const char *table = nullptr;      ///< that the error is about; may be NULL
+    const char *constraint = nullptr; ///< the same
 };
 
 using Callback = void (*)(void *);

@@ -12,6 +12,7 @@
 #include "view/catalog.hpp"
 
 extern "C" {
+#include "catalog/pg_class.h"
 #include "access/parallel.h"
 #include "access/relation.h"
 #include "executor/nodeHash.h"
@@ -71,9 +72,33 @@ List *views_of(Oid stream)
     return views;
 }
 
+/// A group that violates a constraint would stop the view, where a single row can be rejected; and
+/// a partitioned table refuses rows without a time.
+bool may_refuse_groups(Oid matrel)
+{
+    HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(matrel));
+    if (!HeapTupleIsValid(tuple))
+        return true;
+    Form_pg_class const form = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
+    bool refuses = form->relkind != RELKIND_RELATION || form->relchecks > 0;
+    int const natts = form->relnatts;
+    ReleaseSysCache(tuple);
+    for (int i = 1; i <= natts && !refuses; i++) {
+        HeapTuple const column =
+            SearchSysCache2(ATTNUM, ObjectIdGetDatum(matrel), Int16GetDatum(i));
+        if (!HeapTupleIsValid(column))
+            continue;
+        refuses = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(column))->attnotnull;
+        ReleaseSysCache(column);
+    }
+    return refuses;
+}
+
 /// Plans the view's query as its owner; false if it is not served.
 bool plan_view(const view::ContinuousQuery *query, Candidate *candidate)
 {
+    if (may_refuse_groups(query->matrel))
+        return false;
     if (!ConditionalLockRelationOid(query->definition, AccessShareLock))
         return false;
     Relation definition = try_relation_open(query->definition, NoLock);

@@ -5,6 +5,7 @@
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
 #include "view/output.hpp"
+#include "view/partition.hpp"
 #include "view/reloptions.hpp"
 #include "view/stream_rules.hpp"
 
@@ -57,7 +58,6 @@ const char *breaks_matrel(AlterTableType type)
         return "change the persistence of";
     case AT_AddInherit:
     case AT_AddOf:
-    case AT_AttachPartition:
         return "attach";
     default:
         return nullptr;
@@ -69,6 +69,12 @@ bool sets_options(AlterTableType type)
     return type == AT_SetRelOptions || type == AT_ResetRelOptions || type == AT_ReplaceRelOptions;
 }
 
+bool is_ttl_option(const DefElem *option)
+{
+    return strcmp(option->defname, kTtlOption) == 0 ||
+           strcmp(option->defname, kTtlColumnOption) == 0;
+}
+
 void refuse_own_options(List *options)
 {
     for (auto *option : pg::each<DefElem>(options))
@@ -76,20 +82,15 @@ void refuse_own_options(List *options)
             ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                             errmsg("option \"%s\" of a continuous view cannot be changed",
                                    option->defname),
-                            errhint("Drop the view and create it again.")));
+                            is_ttl_option(option) ? errhint("Use pipelinedb.set_ttl().")
+                                                  : errhint("Drop the view and create it again.")));
 }
 
-/// A constraint that a group of the view could violate would stop the view. CHECK and NOT NULL
-/// say so themselves; they are the owner's to choose.
+/// What violates CHECK, NOT NULL or the primary key is a rejected row; they are the owner's to
+/// choose, and the last is what option pk makes. Any other unique index that a group could violate
+/// would stop the view.
 void check_constraint(const Constraint *constraint, const ContinuousQuery *query)
 {
-    if (constraint->contype == CONSTR_PRIMARY)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("cannot add a primary key to \"%s\": it belongs to continuous view "
-                               "\"%s\"",
-                               get_rel_name(query->matrel), get_rel_name(query->view)),
-                        errdetail("A group of NULL would violate it."),
-                        errhint("The groups have a unique index already.")));
     if (constraint->contype == CONSTR_EXCLUSION)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("cannot add an exclusion constraint to \"%s\": it belongs to "
@@ -101,9 +102,17 @@ void check_constraint(const Constraint *constraint, const ContinuousQuery *query
         check_unique(query, constraint->keys);
 }
 
+Oid partition_named_in(const AlterTableCmd *command)
+{
+    return named_relation(reinterpret_cast<PartitionCmd *>(command->def)->name);
+}
+
 /// Changes of a view's table that depend on more than their kind.
 void check_matrel_command(const AlterTableCmd *command, const ContinuousQuery *query)
 {
+    if (command->subtype == AT_AttachPartition)
+        if (Oid const partition = partition_named_in(command); OidIsValid(partition))
+            check_attached(query->matrel, partition);
     if (command->subtype == AT_AddConstraint)
         check_constraint(reinterpret_cast<const Constraint *>(command->def), query);
     // The fold worker writes by heap_insert and heap_update.
@@ -144,6 +153,16 @@ bool check_view_commands(const AlterTableStmt *statement, const ContinuousQuery 
     return options;
 }
 
+void finish_matrel_commands(const AlterTableStmt *statement, const ContinuousQuery *query)
+{
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
+        if (command->subtype != AT_AttachPartition)
+            continue;
+        CommandCounterIncrement();
+        finish_attached(query->matrel, partition_named_in(command));
+    }
+}
+
 void carry_owner(const AlterTableStmt *statement, const ContinuousQuery *query)
 {
     for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
@@ -153,6 +172,9 @@ void carry_owner(const AlterTableStmt *statement, const ContinuousQuery *query)
         CommandCounterIncrement();
         ATExecChangeOwner(query->definition, owner, false, AccessExclusiveLock);
         ATExecChangeOwner(query->matrel, owner, false, AccessExclusiveLock);
+        for (Oid const table : pg::each_oid(tables_of(query->matrel, AccessExclusiveLock)))
+            if (table != query->matrel)
+                ATExecChangeOwner(table, owner, false, AccessExclusiveLock);
         if (OidIsValid(query->output))
             ATExecChangeOwner(query->output, owner, true, AccessExclusiveLock);
         CommandCounterIncrement();
@@ -183,6 +205,8 @@ void alter_view(pg::UtilityCall &call, pg::UtilityNext next, const ContinuousQue
     }
     if (relid == query->view)
         carry_owner(statement, query);
+    if (relid == query->matrel)
+        finish_matrel_commands(statement, query);
 }
 
 void carry_schema(Oid relid, Oid new_schema, ObjectAddresses *moved)
@@ -261,6 +285,9 @@ void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next)
     Oid const schema = get_rel_namespace(query->view);
     ObjectAddresses *const moved = new_object_addresses();
     carry_schema(query->definition, schema, moved);
+    for (Oid const table : pg::each_oid(tables_of(query->matrel, AccessExclusiveLock)))
+        if (table != query->matrel)
+            carry_schema(table, schema, moved);
     carry_schema(query->matrel, schema, moved);
     if (OidIsValid(query->output))
         carry_schema(query->output, schema, moved);

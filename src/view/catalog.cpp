@@ -8,6 +8,7 @@ extern "C" {
 #include "access/heapam.h"
 #include "access/reloptions.h"
 #include "catalog/dependency.h"
+#include "catalog/partition.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
@@ -262,6 +263,14 @@ ContinuousQuery *find_query_of_output(Oid stream)
                  [&](HeapTuple tuple) { query = query_of(tuple, RelationGetDescr(rel)); });
         return query;
     });
+}
+
+Oid matrel_of_table(Oid relid)
+{
+    if (!get_rel_relispartition(relid))
+        return relid;
+    Oid const parent = get_partition_parent(relid, true);
+    return OidIsValid(parent) ? parent : relid;
 }
 
 void insert_query(const ContinuousQuery &query)

@@ -69,6 +69,10 @@ ContinuousQuery *find_query(Oid relid);
 /// The one whose output stream this is; nullptr if it is a stream of another kind.
 ContinuousQuery *find_query_of_output(Oid stream);
 
+/// The partitioned table that `relid` is a partition of, else `relid` itself: what find_query() may
+/// know.
+Oid matrel_of_table(Oid relid);
+
 /// Writers of pipelinedb.query: CREATE VIEW, DROP VIEW, activate and deactivate.
 void insert_query(const ContinuousQuery &query);
 void delete_query(Oid view);

@@ -21,9 +21,11 @@
 #include "view/inline_cte.hpp"
 #include "view/matrel.hpp"
 #include "view/output.hpp"
+#include "view/partition.hpp"
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
+#include "view/ttl.hpp"
 #include "view/union_streams.hpp"
 #include "view/view_options.hpp"
 
@@ -125,6 +127,26 @@ List *window_options(const Decomposition &parts)
                       make_option(kWindowColumnOption, column->name));
 }
 
+AttrNumber primary_key_of(const ViewOptions &options, const Decomposition &parts, Query *query)
+{
+    if (options.primary_key == nullptr)
+        return InvalidAttrNumber;
+    if (parts.window != nullptr)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("a sliding window cannot have a primary key"),
+                        errdetail("Its table has a row for each group and step."),
+                        errhint("Leave out pk.")));
+    FoundColumn const found = find_output_column(parts, query, options.primary_key);
+    if (found.column == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("primary key column \"%s\" not found", options.primary_key),
+                        found.attno == kComputed
+                            ? errdetail("It is computed when the view is read, and not stored.")
+                            : 0,
+                        errhint("Use a column of the view that its query groups by.")));
+    return found.attno;
+}
+
 /// v itself is created by the server from the user's own statement, so that every rule about
 /// views, event triggers included, is the server's. Then its query is replaced.
 void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
@@ -154,8 +176,10 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     notice_fold_time(folded);
     notice_unindexed_joins(query);
     char *const name = statement->view->relname;
-    Oid const matrel = create_matrel(name, schema, parts,
-                                     {fillfactor_of(options, parts.append), options.tablespace});
+    TableOptions const table{fillfactor_of(options, parts.append), options.tablespace,
+                             primary_key_of(options, parts, query),
+                             partition_column(options, parts, query)};
+    Oid const matrel = create_matrel(name, schema, parts, table);
     Oid const definition = create_definition(name, schema, folded);
     StoreViewQuery(view, reading_query(query, parts, matrel), true);
     CommandCounterIncrement();
@@ -163,14 +187,16 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     follow_owner(view, definition);
 
     store_options(definition, definition_options());
-    List *const own =
-        list_concat(list_make2(make_option(kActionOption, "materialize"),
-                               make_option(kDefinitionOption, get_rel_name(definition))),
-                    window_options(parts));
+    List *own = list_concat(list_make2(make_option(kActionOption, "materialize"),
+                                       make_option(kDefinitionOption, get_rel_name(definition))),
+                            window_options(parts));
+    own = list_concat(own,
+                      partition_options(options, parts, table.partition_column, table.fillfactor));
     store_options(view, list_concat(own, stored_options(view)));
     register_query(QueryKind::kView, view, definition, matrel, streams);
     if (parts.window != nullptr)
         set_expiry(view, parts.time_column, *parts.window);
+    add_ttl(view, options);
 }
 
 /// Of the numbers below pipelinedb.num_workers the one with the fewest views; fold workers

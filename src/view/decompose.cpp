@@ -283,6 +283,23 @@ FoundColumn find_column(const Decomposition &parts, Query *query, Node *node)
     return {nullptr, 0};
 }
 
+FoundColumn find_output_column(const Decomposition &parts, Query *query, const char *name)
+{
+    for (auto *entry : pg::each<TargetEntry>(query->targetList)) {
+        if (entry->resjunk || strcmp(entry->resname, name) != 0)
+            continue;
+        if (parts.append)
+            return {static_cast<MatrelColumn *>(list_nth(parts.columns, entry->resno - 1)),
+                    entry->resno};
+        FoundColumn const found = find_column(parts, query, reinterpret_cast<Node *>(entry->expr));
+        bool const is_read =
+            found.column != nullptr &&
+            (!IsA(found.column->expr, Aggref) || found.column->form.kind == StateKind::kResult);
+        return is_read ? found : FoundColumn{nullptr, kComputed};
+    }
+    return {nullptr, InvalidAttrNumber};
+}
+
 Decomposition decompose(Query *query, const Window &window)
 {
     Collector collector{query, query->targetList, {}, 0};

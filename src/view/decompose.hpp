@@ -62,6 +62,11 @@ struct FoundColumn {
 /// The column that holds `node`, an expression of `query` that may name columns of joins.
 FoundColumn find_column(const Decomposition &parts, Query *query, Node *node);
 
+/// The column that holds what the view shows as `name`; without a column and with number 0 if the
+/// view has none of that name, with kComputed if it is computed when the view is read.
+inline constexpr AttrNumber kComputed = -1;
+FoundColumn find_output_column(const Decomposition &parts, Query *query, const char *name);
+
 /// A node that belongs to the outermost query, as it looks there; nullptr for others. Inside a
 /// subquery, `depth` levels down, only columns, aggregates and GROUPING() can be (parse_agg.c
 /// matches nothing else across levels).

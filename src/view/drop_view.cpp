@@ -74,7 +74,7 @@ void on_drop(Oid relid)
     char const kind = get_rel_relkind(relid);
     if (kind == RELKIND_FOREIGN_TABLE)
         forget_output(relid);
-    if (kind != RELKIND_VIEW && kind != RELKIND_RELATION)
+    if (kind != RELKIND_VIEW && kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
         return;
     ContinuousQuery *const query = find_query(relid);
     if (query == nullptr)

@@ -58,9 +58,10 @@ Datum guard_matrel(FunctionCallInfo fcinfo)
                         errmsg("function %s must be called as a trigger", "guard_matrel")));
     auto *const trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
     Relation const rel = trigger->tg_relation;
-    ContinuousQuery *const query = find_query(RelationGetRelid(rel));
+    Oid const matrel = matrel_of_table(RelationGetRelid(rel));
+    ContinuousQuery *const query = find_query(matrel);
     // Where a table was copied with its triggers, no view is behind it.
-    if (query == nullptr || query->matrel != RelationGetRelid(rel))
+    if (query == nullptr || query->matrel != matrel)
         return PointerGetDatum(nullptr);
     if (settings::matrels_writable) {
         look_for_expired(query, rel);

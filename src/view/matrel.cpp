@@ -1,5 +1,6 @@
 #include "view/matrel.hpp"
 
+#include "pg/compat.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "view/grouping.hpp"
@@ -8,6 +9,8 @@
 extern "C" {
 #include "access/heapam.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_am.h"
+#include "access/genam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
@@ -27,6 +30,15 @@ void run_subcommand(void *statement)
     ProcessUtility(wrapper, "CREATE VIEW (pipeline_ext)", false, PROCESS_UTILITY_SUBCOMMAND,
                    nullptr, nullptr, None_Receiver, nullptr);
     CommandCounterIncrement();
+}
+
+void alter_table(RangeVar *name, AlterTableCmd *command)
+{
+    AlterTableStmt *const statement = makeNode(AlterTableStmt);
+    statement->relation = name;
+    statement->cmds = list_make1(command);
+    statement->objtype = OBJECT_TABLE;
+    run_subcommand(statement);
 }
 
 namespace {
@@ -56,22 +68,44 @@ List *expiry_options()
         table_option("vacuum_index_cleanup", reinterpret_cast<Node *>(makeString(pstrdup("on")))));
 }
 
+char *column_name(const Decomposition &parts, AttrNumber column)
+{
+    return pstrdup(static_cast<MatrelColumn *>(list_nth(parts.columns, column - 1))->name);
+}
+
+PartitionSpec *partition_spec(const Decomposition &parts, AttrNumber column)
+{
+    PartitionElem *const element = makeNode(PartitionElem);
+    element->name = column_name(parts, column);
+    element->location = -1;
+    PartitionSpec *const spec = makeNode(PartitionSpec);
+    pg::set_range_strategy(spec);
+    spec->partParams = list_make1(element);
+    spec->location = -1;
+    return spec;
+}
+
 void create_table(RangeVar *name, const Decomposition &parts, const TableOptions &options)
 {
     CreateStmt *const statement = makeNode(CreateStmt);
     statement->relation = name;
     for (auto *column : pg::each<MatrelColumn>(parts.columns))
         statement->tableElts = lappend(statement->tableElts, column_def(column));
-    Node *const value = reinterpret_cast<Node *>(makeInteger(options.fillfactor));
-    statement->options = list_make1(table_option("fillfactor", value));
-    if (parts.time_column != 0)
-        statement->options = list_concat(statement->options, expiry_options());
+    if (options.partition_column == 0) {
+        Node *const value = reinterpret_cast<Node *>(makeInteger(options.fillfactor));
+        statement->options = list_make1(table_option("fillfactor", value));
+        if (parts.time_column != 0)
+            statement->options = list_concat(statement->options, expiry_options());
+    } else {
+        statement->partspec = partition_spec(parts, options.partition_column);
+    }
     statement->oncommit = ONCOMMIT_NOOP;
     if (options.tablespace != nullptr)
         statement->tablespacename = pstrdup(options.tablespace);
     // The fold worker writes by heap_insert and heap_update, whatever
     // default_table_access_method says.
-    statement->accessMethod = pstrdup("heap");
+    if (options.partition_column == 0)
+        statement->accessMethod = pstrdup("heap");
     run_subcommand(statement);
 }
 
@@ -184,11 +218,60 @@ void create_key_index(RangeVar *name, Oid schema, const Decomposition &parts)
         create_btree(name, chosen.behind_step);
 }
 
+/// Then its index finds the groups.
+bool is_only_key(const Decomposition &parts, AttrNumber column)
+{
+    return parts.num_keys == 1 && column == 1;
+}
+
 /// For readers of a window, and for the removal of what is behind it. Rows that are grouped have
 /// the time as the first column of the index over the groups.
-void create_time_index(RangeVar *name, const Decomposition &parts)
+void create_time_index(RangeVar *name, char *column)
 {
-    create_btree(name, list_make1(list_nth(parts.columns, parts.time_column - 1)));
+    IndexStmt *const statement = index_statement(name, "btree");
+    statement->indexParams = list_make1(index_column(column));
+    run_subcommand(statement);
+}
+
+bool has_index_beginning_with(Oid matrel, AttrNumber column)
+{
+    return pg::with_relation(matrel, AccessShareLock, [column](Relation rel) {
+        bool found = false;
+        for (Oid const oid : pg::each_oid(RelationGetIndexList(rel))) {
+            Relation index = index_open(oid, AccessShareLock);
+            found |= index->rd_rel->relam == BTREE_AM_OID &&
+                     index->rd_index->indkey.values[0] == column &&
+                     RelationGetIndexPredicate(index) == NIL;
+            index_close(index, NoLock);
+        }
+        return found;
+    });
+}
+
+void set_table_options(RangeVar *name, List *options)
+{
+    AlterTableCmd *const command = makeNode(AlterTableCmd);
+    command->subtype = AT_SetRelOptions;
+    command->def = reinterpret_cast<Node *>(options);
+    alter_table(name, command);
+}
+
+/// Name and constraint are what pg_dump writes: it comes back by itself.
+void create_primary_key(RangeVar *table, Oid schema, const Decomposition &parts,
+                        const TableOptions &options)
+{
+    Constraint *const constraint = makeNode(Constraint);
+    constraint->contype = CONSTR_PRIMARY;
+    constraint->conname = ChooseRelationName(table->relname, nullptr, "pkey", schema, true);
+    constraint->keys = list_make1(makeString(column_name(parts, options.primary_key)));
+    if (options.partition_column != 0 && options.partition_column != options.primary_key)
+        constraint->keys =
+            lappend(constraint->keys, makeString(column_name(parts, options.partition_column)));
+    constraint->location = -1;
+    AlterTableCmd *const command = makeNode(AlterTableCmd);
+    command->subtype = AT_AddConstraint;
+    command->def = reinterpret_cast<Node *>(constraint);
+    alter_table(table, command);
 }
 
 /// Keys may be NULL, so there is no primary key that logical replication could use.
@@ -199,11 +282,7 @@ void set_replica_identity(RangeVar *name)
     AlterTableCmd *const command = makeNode(AlterTableCmd);
     command->subtype = AT_ReplicaIdentity;
     command->def = reinterpret_cast<Node *>(identity);
-    AlterTableStmt *const statement = makeNode(AlterTableStmt);
-    statement->relation = name;
-    statement->cmds = list_make1(command);
-    statement->objtype = OBJECT_TABLE;
-    run_subcommand(statement);
+    alter_table(name, command);
 }
 
 void create_guard(RangeVar *name)
@@ -230,13 +309,34 @@ Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
     Oid const matrel = get_relname_relid(name, schema);
     if (parts.total_row)
         insert_initial_row(matrel, parts);
-    if (!parts.append)
+    bool const has_key = options.primary_key != 0 && is_only_key(parts, options.primary_key);
+    if (!parts.append && !has_key)
         create_key_index(table, schema, parts);
     if (parts.append && parts.time_column != 0)
-        create_time_index(table, parts);
-    set_replica_identity(table);
+        create_time_index(table, column_name(parts, parts.time_column));
+    if (options.primary_key != 0)
+        create_primary_key(table, schema, parts, options);
+    else
+        set_replica_identity(table);
     create_guard(table);
     return matrel;
+}
+
+void prepare_for_expiry(Oid matrel, AttrNumber column, bool index)
+{
+    // Partitions are dropped as a whole.
+    if (get_rel_relkind(matrel) == RELKIND_PARTITIONED_TABLE)
+        return;
+    RangeVar *const table = relation_name(get_rel_namespace(matrel), get_rel_name(matrel));
+    set_table_options(table, expiry_options());
+    if (index && !has_index_beginning_with(matrel, column))
+        create_time_index(table, get_attname(matrel, column, false));
+}
+
+void protect_table(RangeVar *name)
+{
+    set_replica_identity(name);
+    create_guard(name);
 }
 
 void fill_total_row(const Decomposition &parts, Datum *values, bool *nulls)

@@ -13,15 +13,25 @@ namespace pipeline::view {
 
 /// Runs a statement as a part of the one that the user gave.
 void run_subcommand(void *statement);
+void alter_table(RangeVar *name, AlterTableCmd *command);
 
 struct TableOptions {
     int fillfactor;
-    const char *tablespace; ///< nullptr: the default one
+    const char *tablespace;      ///< nullptr: the default one
+    AttrNumber primary_key;      ///< 0 = none
+    AttrNumber partition_column; ///< 0 = the table is not partitioned
 };
 
 /// Creates the table with its key indexes, replica identity and guard trigger.
 Oid create_matrel(const char *view_name, Oid schema, const Decomposition &parts,
                   const TableOptions &options);
+
+/// Gives a partition what create_matrel() gives the table: replica identity and guard trigger.
+void protect_table(RangeVar *name);
+
+/// The table's rows begin to expire by `column`: VACUUM shall come early, and with `index` the
+/// column gets an index, unless one begins with it.
+void prepare_for_expiry(Oid matrel, AttrNumber column, bool index);
 
 /// What the row of a total (parts.total_row) holds before the first row of the stream; arrays
 /// of as many entries as the matrel has columns.

@@ -248,8 +248,9 @@ Query *reading_query(Query *query, const Decomposition &parts, Oid matrel)
 
     ParseState *const pstate = make_parsestate(nullptr);
     pg::with_relation(matrel, AccessShareLock, [&](Relation rel) {
-        // inh = false: FROM ONLY.
-        addRangeTableEntryForRelation(pstate, rel, AccessShareLock, nullptr, false, true);
+        // FROM ONLY, or of a partitioned table all that there is.
+        bool const partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+        addRangeTableEntryForRelation(pstate, rel, AccessShareLock, nullptr, partitioned, true);
     });
     pg::take_range_table(reading, pstate);
     free_parsestate(pstate);

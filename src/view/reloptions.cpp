@@ -14,8 +14,10 @@ extern "C" {
 namespace pipeline::view {
 
 namespace {
-constexpr const char *kOwn[] = {kActionOption, kDefinitionOption, kWindowOption,
-                                kWindowColumnOption};
+constexpr const char *kOwn[] = {
+    kActionOption,          kDefinitionOption,    kWindowOption,
+    kWindowColumnOption,    kTtlOption,           kTtlColumnOption,
+    kPartitionColumnOption, kPartitionSizeOption, kPartitionFillfactorOption};
 }
 
 const char *option_value(List *options, const char *name)

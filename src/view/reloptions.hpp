@@ -13,6 +13,11 @@ inline constexpr char kActionOption[] = "action";
 inline constexpr char kDefinitionOption[] = "definition";
 inline constexpr char kWindowOption[] = "sw";
 inline constexpr char kWindowColumnOption[] = "sw_column"; ///< once stored: of the matrel
+inline constexpr char kTtlOption[] = "ttl";
+inline constexpr char kTtlColumnOption[] = "ttl_column";         ///< once stored: of the matrel
+inline constexpr char kPartitionColumnOption[] = "partition_by"; ///< once stored: of the matrel
+inline constexpr char kPartitionSizeOption[] = "partition_duration";
+inline constexpr char kPartitionFillfactorOption[] = "partition_fillfactor";
 
 /// The value of option `name` in a list of DefElem without namespace; nullptr if not there.
 const char *option_value(List *options, const char *name);

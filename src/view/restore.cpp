@@ -7,8 +7,10 @@
 #include "view/decompose.hpp"
 #include "view/from_checks.hpp"
 #include "view/matrel.hpp"
+#include "view/partition.hpp"
 #include "view/query_checks.hpp"
 #include "view/reloptions.hpp"
+#include "view/ttl.hpp"
 #include "view/view_options.hpp"
 
 extern "C" {
@@ -101,7 +103,8 @@ void check_parts(Oid definition, Oid matrel)
 {
     RelationFacts const def = facts_of(definition);
     RelationFacts const table = facts_of(matrel);
-    if (table.kind != RELKIND_RELATION || table.access_method != HEAP_TABLE_AM_OID ||
+    bool const is_heap = table.kind == RELKIND_RELATION && table.access_method == HEAP_TABLE_AM_OID;
+    if ((!is_heap && table.kind != RELKIND_PARTITIONED_TABLE) ||
         table.persistence != RELPERSISTENCE_PERMANENT)
         refuse_link("\"%s\" is not an ordinary table", get_rel_name(matrel));
     if (table.schema != def.schema)
@@ -200,12 +203,14 @@ void restore_view(pg::UtilityCall &call, pg::UtilityNext next)
     Query *const query = stored_query(definition);
     Decomposition const parts = columns_of_definition(query);
     check_matrel_columns(matrel, parts);
-    List *const own = list_concat(list_make2(make_option(kActionOption, "materialize"),
-                                             make_option(kDefinitionOption, definition_name)),
-                                  window_options(options.own));
+    List *own = list_concat(list_make2(make_option(kActionOption, "materialize"),
+                                       make_option(kDefinitionOption, definition_name)),
+                            list_concat(window_options(options.own), ttl_options(options.own)));
+    own = list_concat(own, kept_partition_options(options.own));
     store_options(view, list_concat(own, stored_options(view)));
     register_query(QueryKind::kView, view, definition, matrel, streams_of(query));
     restore_window(view, matrel, parts, options.own);
+    restore_ttl(view, matrel, options.own);
 }
 
 } // namespace pipeline::view

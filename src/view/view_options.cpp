@@ -25,24 +25,12 @@ constexpr const char *kNames[] = {
     "ttl_column", "pk",         "outputfunc", "partition_by", "partition_duration",
 };
 
-/// Those that this release does not have.
-constexpr const char *kLater[] = {"ttl", "ttl_column", "pk", "partition_by", "partition_duration"};
-
 const DefElem *find_option(List *options, const char *name)
 {
     for (auto *option : pg::each<DefElem>(options))
         if (option->defnamespace == nullptr && strcmp(option->defname, name) == 0)
             return option;
     return nullptr;
-}
-
-void refuse_later(List *options)
-{
-    for (const char *name : kLater)
-        if (find_option(options, name) != nullptr)
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("option \"%s\" is not supported in this release", name),
-                            errhint("Leave it out.")));
 }
 
 [[noreturn]] void refuse_value(const char *name, const char *what, const char *hint)
@@ -74,6 +62,18 @@ const char *parse_column(List *options, const char *name)
     if (option->arg == nullptr || (!IsA(option->arg, String) && !IsA(option->arg, TypeName)))
         refuse_value(name, "the name of a column", psprintf("Write %s = 'column'.", name));
     return defGetString(const_cast<DefElem *>(option));
+}
+
+const char *parse_primary_key(const DefElem *option)
+{
+    if (option == nullptr)
+        return nullptr;
+    if (option->arg == nullptr || !IsA(option->arg, String))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("continuous view primary keys must be specified with a valid column "
+                               "name"),
+                        errhint("Write pk = 'column'.")));
+    return strVal(option->arg);
 }
 
 const Interval *parse_interval(List *options, const char *name)
@@ -126,7 +126,6 @@ void check_conjunctions(List *options)
 
 ViewOptions parse_view_options(List *options)
 {
-    refuse_later(options);
     check_conjunctions(options);
     ViewOptions result{};
     result.fillfactor = parse_fillfactor(find_option(options, "fillfactor"));
@@ -136,7 +135,7 @@ ViewOptions parse_view_options(List *options)
     result.step_factor = parse_step_factor(find_option(options, "step_factor"));
     result.ttl = parse_interval(options, "ttl");
     result.ttl_column = parse_column(options, "ttl_column");
-    result.primary_key = parse_column(options, "pk");
+    result.primary_key = parse_primary_key(find_option(options, "pk"));
     result.partition_column = parse_column(options, "partition_by");
     result.partition_size = parse_interval(options, "partition_duration");
     result.output_function = find_option(options, "outputfunc");
