@@ -143,6 +143,11 @@ Targets targets_of_setting(Oid stream)
 
 } // namespace
 
+bool has_targets(Oid stream)
+{
+    return (OidIsValid(aim.stream) && aim.stream == stream) || follows_setting();
+}
+
 Targets targets_of_statement(Oid stream)
 {
     if (OidIsValid(aim.stream) && aim.stream == stream) {

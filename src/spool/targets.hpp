@@ -22,6 +22,9 @@ struct Targets {
 /// locked.
 Targets targets_of_statement(Oid stream);
 
+/// False if the next one is for all who read the stream.
+bool has_targets(Oid stream);
+
 /// The next statement of this transaction that begins to write to `stream` is for `view` alone,
 /// which the caller has locked. If the (sub)transaction fails before, it is forgotten.
 void aim_next_statement(Oid stream, Oid view);

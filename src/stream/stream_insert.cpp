@@ -1,15 +1,21 @@
 // INSERT, COPY FROM and tuple routing into a stream.
+#include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "spool/rendezvous.hpp"
+#include "spool/targets.hpp"
 #include "stream/row_encoder.hpp"
 #include "stream/stream.hpp"
 
 extern "C" {
+#include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "executor/nodeModifyTable.h"
 #include "foreign/foreign.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
+#include "nodes/pathnodes.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 }
 
 namespace pipeline::stream {
@@ -25,8 +31,24 @@ extern "C" int pipeline_is_updatable(Relation)
     return 1 << CMD_INSERT;
 }
 
-extern "C" List *pipeline_plan_modify(PlannerInfo *, ModifyTable *, Index, int)
+/// The sum of an output stream's rows would no longer be what is behind it. Rows for some views
+/// alone repair one, or tell it what was before.
+void refuse_output(Oid stream)
 {
+    if (spool::has_targets(stream))
+        return;
+    for (auto *option : pg::each<DefElem>(GetForeignTable(stream)->options))
+        if (strcmp(option->defname, "output_of") == 0)
+            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                            errmsg("cannot insert into output stream \"%s\"", get_rel_name(stream)),
+                            errdetail("Its rows are the changes of \"%s\".", defGetString(option)),
+                            errhint("Insert into a stream that it reads, or name the readers in "
+                                    "pipelinedb.stream_targets.")));
+}
+
+extern "C" List *pipeline_plan_modify(PlannerInfo *root, ModifyTable *, Index target, int)
+{
+    refuse_output(planner_rt_fetch(target, root)->relid);
     return NIL;
 }
 
@@ -46,6 +68,7 @@ extern "C" void pipeline_begin_modify(ModifyTableState *state, ResultRelInfo *ta
 /// COPY FROM, and a stream that is a partition.
 extern "C" void pipeline_begin_routed_insert(ModifyTableState *state, ResultRelInfo *target)
 {
+    refuse_output(RelationGetRelid(target->ri_RelationDesc));
     begin_insert(target, state->ps.state);
 }
 

@@ -11,6 +11,7 @@
 
 extern "C" {
 #include "catalog/dependency.h"
+#include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
 #include "storage/lmgr.h"
 }
@@ -39,6 +40,22 @@ void refuse_output(Oid relid, const char *what)
         return;
     if (const ContinuousQuery *const query = find_query_of_output(relid); query != nullptr)
         refuse_internal(what, query, relid);
+}
+
+/// An ordinary stream does not become one.
+void refuse_output_option(const AlterTableStmt *statement)
+{
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
+        if (command->subtype != AT_GenericOptions)
+            continue;
+        for (auto *option : pg::each<DefElem>(reinterpret_cast<List *>(command->def)))
+            if (strcmp(option->defname, kOutputOption) == 0)
+                ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                                errmsg("option \"%s\" of a stream cannot be changed",
+                                       kOutputOption),
+                                errhint("The output stream of a view is made when a continuous "
+                                        "query first reads it.")));
+    }
 }
 
 /// What would break the correspondence of the definition with its table, or the table's
@@ -138,14 +155,16 @@ void refuse_partition(const AlterTableStmt *statement)
 bool check_view_commands(const AlterTableStmt *statement, const ContinuousQuery *query, Oid relid)
 {
     bool options = false;
+    // A transform, which stores nothing, stands there for its table, too.
+    bool const of_matrel = relid == query->matrel && relid != query->view;
     for (auto *command : pg::each<AlterTableCmd>(statement->cmds)) {
         if (relid == query->definition && command->subtype == AT_ChangeOwner)
             refuse_internal("change the owner of", query, relid);
-        if (relid == query->matrel && breaks_matrel(command->subtype) != nullptr)
+        if (of_matrel && breaks_matrel(command->subtype) != nullptr)
             refuse_internal(breaks_matrel(command->subtype), query, relid);
-        if (relid == query->matrel)
+        if (of_matrel)
             check_matrel_command(command, query);
-        if (relid != query->matrel && sets_options(command->subtype)) {
+        if (!of_matrel && sets_options(command->subtype)) {
             refuse_own_options(reinterpret_cast<List *>(command->def));
             options = true;
         }
@@ -228,6 +247,8 @@ void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next)
     Oid const relid = named_relation(statement->relation);
     check_stream_alter(statement, relid);
     refuse_output(relid, "alter");
+    if (OidIsValid(relid) && is_stream(relid))
+        refuse_output_option(statement);
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;
     refuse_partition(statement);
     if (query != nullptr)
@@ -247,6 +268,22 @@ void handle_create_rule(pg::UtilityCall &call, pg::UtilityNext next)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("continuous views cannot be replaced"),
                         errhint("Create a view of another name, or drop this one first.")));
+    next(call);
+}
+
+/// Others would be there, and never fire: the rows are not inserted by a statement.
+void handle_create_trigger(pg::UtilityCall &call, pg::UtilityNext next)
+{
+    auto *statement = reinterpret_cast<CreateTrigStmt *>(call.statement->utilityStmt);
+    Oid const relid = named_relation(statement->relation);
+    bool const fires = statement->row && statement->timing == TRIGGER_TYPE_AFTER &&
+                       (statement->events & TRIGGER_TYPE_INSERT) != 0;
+    if (OidIsValid(relid) && !fires && is_stream(relid) && find_query_of_output(relid) != nullptr)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("trigger \"%s\" would never fire", statement->trigname),
+                        errdetail("Of output streams only AFTER INSERT ... FOR EACH ROW triggers "
+                                  "are fired."),
+                        errhint("Create such a trigger.")));
     next(call);
 }
 

@@ -356,6 +356,11 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
                          action)));
     else if (is_transform)
         create_transform(call, next, query);
+    else if (option_value(statement->options, "outputfunc") != nullptr)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("option \"outputfunc\" makes no sense for a continuous view"),
+                        errhint("Create a trigger on its output stream, or a transform that reads "
+                                "that.")));
     else
         create_continuous_view(call, next, query);
 }

@@ -16,6 +16,7 @@ void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_rename(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_set_schema(pg::UtilityCall &call, pg::UtilityNext next);
 
+void handle_create_trigger(pg::UtilityCall &call, pg::UtilityNext next);
 void handle_create_rule(pg::UtilityCall &call, pg::UtilityNext next);
 
 // index_ddl.cpp

@@ -60,7 +60,8 @@ Node *stream_of(const RangeFunction *item, const FuncCall *call)
     return reinterpret_cast<Node *>(stream);
 }
 
-/// A name that ends in _osrel may be that of an output stream which nobody has read yet.
+/// A name that ends in _osrel may be that of an output stream which nobody has read yet, or that
+/// has the name which the view had then: it is put there.
 bool make_named_output(RangeVar *name)
 {
     Size const length = strlen(name->relname);
@@ -73,7 +74,11 @@ bool make_named_output(RangeVar *name)
     const ContinuousQuery *const query = query_named(view);
     if (query == nullptr)
         return false;
-    (void) ensure_output(query);
+    Oid const output = ensure_output(query);
+    if (name->alias == nullptr && strcmp(name->relname, get_rel_name(output)) != 0)
+        name->alias = makeAlias(pstrdup(name->relname), NIL);
+    name->schemaname = get_namespace_name(get_rel_namespace(output));
+    name->relname = pstrdup(get_rel_name(output));
     return true;
 }
 

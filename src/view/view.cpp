@@ -13,6 +13,7 @@ void install_hooks()
     pg::register_utility_handler(T_AlterTableStmt, handle_alter_table);
     pg::register_utility_handler(T_RenameStmt, handle_rename);
     pg::register_utility_handler(T_AlterObjectSchemaStmt, handle_set_schema);
+    pg::register_utility_handler(T_CreateTrigStmt, handle_create_trigger);
     pg::register_utility_handler(T_RuleStmt, handle_create_rule);
     pg::register_utility_handler(T_IndexStmt, handle_create_index);
     pg::register_utility_handler(T_VacuumStmt, handle_vacuum);
