@@ -163,6 +163,34 @@ TABLE e ORDER BY k;
 SELECT combine(c), combine(a) FROM e;
 SELECT combine(count) * 2, combine(avg_n) FROM v;
 
+-- a stored state says whose it is, but what runs is what the caller names
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)', c, NULL::int8, 'count()'::regprocedure, NULL::int8, NULL::int8) FROM e_mrel WHERE k = 0;
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)', c, NULL::int8, 'sum(int4)'::regprocedure, NULL::int8, NULL::int8) FROM e_mrel WHERE k = 0;
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)', c, NULL::numeric, 'avg(int4)'::regprocedure, NULL::int8[], NULL::numeric) FROM e_mrel WHERE k = 0;
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)', c, NULL::text, 'max(text)'::regprocedure, NULL::text, NULL::text) FROM e_mrel WHERE k = 0;
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)', c, NULL::int8, NULL::regprocedure, NULL::int8, NULL::int8) FROM e_mrel WHERE k = 0;
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)', c, NULL::int8) FROM e_mrel WHERE k = 0;
+SET ROLE regress_combine_reader;
+CREATE FUNCTION pg_temp.forged(header text, kind text, state text) RETURNS pipelinedb.aggregate_state LANGUAGE sql AS
+    $$ SELECT ('\x0101060001' || kind || encode(set_byte('\x00000000', 0, octet_length(decode(header, 'escape'))), 'hex')
+               || encode(decode(header, 'escape'), 'hex') || state)::pipelinedb.aggregate_state $$;
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)',
+    pg_temp.forged('pg_catalog.count()\000bigint\000', '02', '0000000000000007'), NULL::int8, 'count()'::regprocedure, NULL::int8, NULL::int8);
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)',
+    pg_temp.forged('co.renamed(integer)\000bigint\000', '02', '0000000000000007'), NULL::int8, 'count()'::regprocedure, NULL::int8, NULL::int8);
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)',
+    pg_temp.forged('pg_catalog.count()\000text\000', '03', '37003800'), NULL::int8, 'count()'::regprocedure, NULL::int8, NULL::int8);
+SELECT pipelinedb.finalize('pipelinedb.combine_state(regprocedure,"any",anyelement)',
+    pg_temp.forged('pg_catalog.count()\000bigint\000', '02', '000000000000000700'), NULL::int8, 'count()'::regprocedure, NULL::int8, NULL::int8);
+\set VERBOSITY terse
+SELECT pg_temp.forged('co.any(integer)\000bigint\000', '01', '0102' || '0f000000000000');
+SELECT pg_temp.forged('co.any(integer)\000bigint\000', '01', '010101');
+SELECT pg_temp.forged('no zero byte', '02', '');
+SELECT pg_temp.forged('', '02', '');
+SELECT pg_temp.forged('x\000', '04', '');
+\set VERBOSITY default
+RESET ROLE;
+
 -- combine_table()
 CREATE TABLE archive (LIKE v_mrel);
 INSERT INTO archive SELECT * FROM v_mrel;
@@ -195,6 +223,7 @@ GRANT SELECT ON archive TO regress_combine_reader;
 SET ROLE regress_combine_reader;
 SELECT pipelinedb.combine_table('v', 'archive');
 RESET ROLE;
+DROP FUNCTION pg_temp.forged;
 ALTER VIEW rows OWNER TO regress_combine_reader;
 SET ROLE regress_combine_reader;
 SELECT pipelinedb.combine_table('rows', 'moved');

@@ -17,8 +17,8 @@ NullableDatum second_argument(CombineColumn &column, const CombineEnvironment &e
 NullableDatum combine(CombineColumn &column, const CombineEnvironment &environment,
                       NullableDatum first, NullableDatum second)
 {
-    return view::call_state_function(&column.combine, column.collation, environment.state, 2, first,
-                                     second);
+    return view::call_state_function(column, &column.combine, column.collation, environment.state,
+                                     2, first, second);
 }
 
 /// As a first argument.
@@ -62,7 +62,7 @@ void init_combine_column(CombineColumn *column, const Aggref *aggref, MemoryCont
 {
     column->form = view::state_form_of(aggref);
     column->collation = aggref->inputcollid;
-    view::init_state_calls(column, context);
+    view::init_state_calls(column, aggref, context);
 }
 
 NullableDatum combine_states(CombineColumn &column, const CombineEnvironment &environment,

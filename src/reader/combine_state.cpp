@@ -10,6 +10,7 @@
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 #include "reader/combined_state.hpp"
+#include "view/state_expressions.hpp"
 
 extern "C" {
 #include "executor/nodeAgg.h"
@@ -97,8 +98,17 @@ StateSite *site_of(FunctionCallInfo fcinfo, const CallShape &shape, Oid aggregat
     if (likely(site != nullptr))
         return site;
     StateRequest request;
-    describe_call(&request, fcinfo, shape, aggregate, call_arguments(fcinfo));
+    describe_call(&request, shape, aggregate, PG_GET_COLLATION(),
+                  arguments_of(fcinfo, shape, call_arguments(fcinfo)));
     return make_site(fcinfo->flinfo, request);
+}
+
+/// A state of the other site can be combined into one of this.
+bool are_alike(const StateSite *site, const StateSite *other)
+{
+    return site == other ||
+           (site->aggregate == other->aggregate && site->result_type == other->result_type &&
+            site->calls.form.transtype == other->calls.form.transtype);
 }
 
 [[noreturn]] void refuse_mixture(const CombinedState *state, Oid other)
@@ -120,7 +130,7 @@ Datum advance(FunctionCallInfo fcinfo, const CallShape &shape)
     StateSite *const site = site_of(fcinfo, shape, PG_GETARG_OID(1));
     auto *const state = PG_ARGISNULL(0) ? pg::in_context(context, [&] { return new_state(site); })
                                         : reinterpret_cast<CombinedState *>(PG_GETARG_POINTER(0));
-    if (unlikely(state->site->aggregate != site->aggregate))
+    if (unlikely(!are_alike(state->site, site)))
         refuse_mixture(state, site->aggregate);
     follow(state->site, fcinfo);
     advance_state(state, fcinfo->args[2], PG_GET_COLLATION(), context);
@@ -151,10 +161,34 @@ Datum combine(FunctionCallInfo fcinfo)
     follow(left->site, fcinfo);
     follow(right->site, fcinfo);
     left = live_state(left, PG_GET_COLLATION(), context);
-    if (left->site->aggregate != right->site->aggregate)
+    if (!are_alike(left->site, right->site))
         refuse_mixture(left, right->site->aggregate);
     advance_state(left, stored_value(right), PG_GET_COLLATION(), context);
     PG_RETURN_POINTER(left);
+}
+
+/// Outside an Agg node, serialized states come from a table or a stream, where anybody may have put
+/// them. What runs is what the call names that they are the states of, not what they say.
+/// False: an Agg node runs, and gets what it has serialized itself.
+bool describe_expected(FunctionCallInfo fcinfo, StateRequest *request)
+{
+    if (reinterpret_cast<const AggState *>(fcinfo->context)->ss.ps.plan != nullptr)
+        return false;
+    const Aggref *const aggref = AggGetAggref(fcinfo);
+    List *const args = aggref != nullptr ? expressions(aggref) : NIL;
+    Oid const aggregate = args != NIL ? constant_aggregate(linitial(args)) : InvalidOid;
+    if (!OidIsValid(aggregate))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("the aggregate of a stored state is not known"),
+                        errhint("Pass the inputs of combine_state, with the aggregate as a "
+                                "constant.")));
+    CallArguments call{0, {}, args};
+    for (Oid const type : pg::each_oid(aggref->aggargtypes))
+        if (call.count < FUNC_MAX_ARGS)
+            call.types[call.count++] = type;
+    bool const merges = view::state_aggregate_of(aggref->aggfnoid) == view::StateAggregate::kMerge;
+    describe_call(request, merges ? kMerge : kCombine, aggregate, aggref->inputcollid, call);
+    return true;
 }
 
 /// Over no rows the aggregate is the one that the call names by a constant. Returns nullptr if it
@@ -162,10 +196,8 @@ Datum combine(FunctionCallInfo fcinfo)
 CombinedState *state_without_rows(FunctionCallInfo fcinfo, const CallShape &shape)
 {
     List *const args = call_arguments(fcinfo);
-    auto *const named = args != NIL ? static_cast<Const *>(linitial(args)) : nullptr;
-    if (named == nullptr || !IsA(named, Const) || named->constisnull)
-        return nullptr;
-    return new_state(site_of(fcinfo, shape, DatumGetObjectId(named->constvalue)));
+    Oid const aggregate = args != NIL ? constant_aggregate(linitial(args)) : InvalidOid;
+    return OidIsValid(aggregate) ? new_state(site_of(fcinfo, shape, aggregate)) : nullptr;
 }
 
 CombinedState *final_state(FunctionCallInfo fcinfo, const CallShape &shape)
@@ -179,6 +211,14 @@ CombinedState *final_state(FunctionCallInfo fcinfo, const CallShape &shape)
     return live_state(state, PG_GET_COLLATION(), context);
 }
 
+/// What the caller takes the result for.
+void check_result_type(FunctionCallInfo fcinfo, Oid type)
+{
+    if (get_fn_expr_rettype(fcinfo->flinfo) != type)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("stored state is not one of type %s", format_type_be(type))));
+}
+
 Datum combined_result(FunctionCallInfo fcinfo)
 {
     CombinedState *const state = final_state(fcinfo, kCombine);
@@ -186,6 +226,7 @@ Datum combined_result(FunctionCallInfo fcinfo)
         PG_RETURN_NULL();
     bool isnull;
     StateSite *const site = state->site;
+    check_result_type(fcinfo, site->result_type);
     Datum const result = call_final(site, state->value, PG_GET_COLLATION(), &isnull);
     if (isnull)
         PG_RETURN_NULL();
@@ -204,6 +245,7 @@ Datum merged_state(FunctionCallInfo fcinfo)
     if (stored.isnull)
         PG_RETURN_NULL();
     view::StateCalls const &calls = state->site->calls;
+    check_result_type(fcinfo, calls.form.column_type);
     return calls.is_serialized() ? stored.value
                                  : datumCopy(stored.value, calls.byval, calls.length);
 }
@@ -259,7 +301,10 @@ Datum pipeline_combine_state_deserialize(PG_FUNCTION_ARGS)
 {
     using namespace pipeline::reader;
     (void) aggregate_context(fcinfo);
-    PG_RETURN_POINTER(deserialize_combined(fcinfo->flinfo, PG_GETARG_BYTEA_PP(0)));
+    StateRequest expected;
+    bool const known = describe_expected(fcinfo, &expected);
+    PG_RETURN_POINTER(
+        deserialize_combined(fcinfo->flinfo, PG_GETARG_BYTEA_PP(0), known ? &expected : nullptr));
 }
 
 /// What combine() would run, had the planner not put combine_state() in its place.

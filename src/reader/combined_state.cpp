@@ -197,12 +197,46 @@ StateRequest read_header(const CombinedBytes &parts)
     return request;
 }
 
+bool has_header(const StateSite *site, const CombinedBytes &parts)
+{
+    return site->text->header_size == parts.header_size &&
+           memcmp(site->text->header, parts.header, parts.header_size) == 0;
+}
+
+/// The state is read by the input functions of the expected aggregate, so what the bytes say of
+/// another one is a mistake at worst. Of a name that is no more, it may have been renamed.
+void check_header(const StateSite *site, const CombinedBytes &parts)
+{
+    if (has_header(site, parts))
+        return;
+    LOCAL_FCINFO(call, 1);
+    InitFunctionCallInfoData(*call, nullptr, 1, InvalidOid, nullptr, nullptr);
+    call->args[0] = {CStringGetTextDatum(parts.header), false};
+    Oid const named = DatumGetObjectId(to_regprocedure(call));
+    if (!call->isnull && named != site->aggregate)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("stored state does not belong to aggregate function %s",
+                               format_procedure(site->aggregate)),
+                        errdetail("It is one of %s.", format_procedure(named))));
+}
+
+StateSite *expected_site(FmgrInfo *function, const CombinedBytes &parts,
+                         const StateRequest &expected)
+{
+    StateSite *site = find_site(static_cast<StateSite *>(function->fn_extra), expected.aggregate);
+    if (site == nullptr) {
+        site = make_site(function, expected);
+        (void) text_of(site);
+    }
+    check_header(site, parts);
+    return site;
+}
+
 StateSite *site_of_bytes(FmgrInfo *function, const CombinedBytes &parts)
 {
     for (auto *site = static_cast<StateSite *>(function->fn_extra); site != nullptr;
          site = site->next)
-        if (site->user == GetUserId() && site->text->header_size == parts.header_size &&
-            memcmp(site->text->header, parts.header, parts.header_size) == 0)
+        if (site->user == GetUserId() && has_header(site, parts))
             return site;
     StateRequest const request = read_header(parts);
     StateSite *const site = make_site(function, request);
@@ -265,7 +299,7 @@ void advance_state(CombinedState *state, NullableDatum stored, Oid collation, Me
         stored = view::deserialize_state(calls, agg, stored);
     }
     NullableDatum result =
-        view::call_state_function(&calls.combine, collation, agg, 2, state->value, stored);
+        view::call_state_function(calls, &calls.combine, collation, agg, 2, state->value, stored);
     bool const same = !result.isnull && !state->value.isnull && result.value == state->value.value;
     if (!calls.byval && !same)
         result.value = keep_value(calls, state->value, result, context);
@@ -290,13 +324,15 @@ bytea *serialize_combined(CombinedState *state)
     return view::write_combined(parts);
 }
 
-CombinedState *deserialize_combined(FmgrInfo *function, const bytea *bytes)
+CombinedState *deserialize_combined(FmgrInfo *function, const bytea *bytes,
+                                    const StateRequest *expected)
 {
     CombinedBytes parts;
     if (!view::read_combined(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), &parts))
         refuse_bytes();
     auto *state = static_cast<CombinedState *>(palloc0(sizeof(CombinedState)));
-    state->site = site_of_bytes(function, parts);
+    state->site = expected != nullptr ? expected_site(function, parts, *expected)
+                                      : site_of_bytes(function, parts);
     state->raw = true;
     state->value = parts.kind == CombinedKind::kNone
                        ? view::null_datum()

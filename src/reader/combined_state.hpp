@@ -30,8 +30,10 @@ void advance_state(CombinedState *state, NullableDatum stored, Oid collation,
 NullableDatum stored_value(CombinedState *state);
 
 /// The serialized form, and back: a raw state in CurrentMemoryContext, whose site is made or found
-/// among those of `function`.
+/// among those of `function`. With `expected`, the state is of that aggregate or refused; nullptr:
+/// the bytes are trusted.
 bytea *serialize_combined(CombinedState *state);
-CombinedState *deserialize_combined(FmgrInfo *function, const bytea *bytes);
+CombinedState *deserialize_combined(FmgrInfo *function, const bytea *bytes,
+                                    const StateRequest *expected);
 
 } // namespace pipeline::reader

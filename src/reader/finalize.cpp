@@ -29,7 +29,8 @@ StateSite *site_of(FunctionCallInfo fcinfo, Oid aggregate)
     if (likely(site != nullptr))
         return site;
     StateRequest request;
-    describe_call(&request, fcinfo, kFinalize, aggregate, arguments(fcinfo->flinfo));
+    describe_call(&request, kFinalize, aggregate, PG_GET_COLLATION(),
+                  arguments_of(fcinfo, kFinalize, arguments(fcinfo->flinfo)));
     site = make_site(fcinfo->flinfo, request);
     MemoryContext const caller = MemoryContextSwitchTo(GetMemoryChunkContext(site));
     site->agg->curaggcontext = CreateStandaloneExprContext();

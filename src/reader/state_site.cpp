@@ -107,17 +107,14 @@ Aggref *make_aggref(const StateSite &site)
     return aggref;
 }
 
-/// As much of an AggState as aggregate support functions may look at while a final function runs.
-AggState *make_agg_state(const StateSite &site)
+/// As much of an AggState as aggregate support functions may look at.
+AggState *make_agg_state(const StateSite &site, Aggref *aggref)
 {
     AggState *const agg = makeNode(AggState);
     auto *peragg = static_cast<AggStatePerAgg>(palloc0(sizeof(AggStatePerAggData)));
-    peragg->aggref = make_aggref(site);
+    peragg->aggref = aggref;
     agg->peragg = peragg;
-    auto *pertrans = static_cast<AggStatePerTrans>(palloc0(sizeof(AggStatePerTransData)));
-    pertrans->aggref = peragg->aggref;
-    pertrans->aggshared = true; // nobody may write to a state that is used again
-    agg->pertrans = pertrans;
+    agg->pertrans = site.calls.call;
     return agg;
 }
 
@@ -155,38 +152,52 @@ void prepare_site(StateSite *site, const StateRequest &request, MemoryContext co
     check_permissions(form);
     site->calls.form = form;
     site->calls.collation = request.collation;
-    view::init_state_calls(&site->calls, context);
+    Aggref *const aggref = make_aggref(*site);
+    view::init_state_calls(&site->calls, aggref, context);
     site->initial.value = view::initial_state(form, &site->initial.isnull);
     if (OidIsValid(site->result_type))
         prepare_final(site, context);
-    site->agg = make_agg_state(*site);
+    site->agg = make_agg_state(*site, aggref);
 }
 
 } // namespace
 
-void describe_call(StateRequest *request, FunctionCallInfo fcinfo, const CallShape &shape,
-                   Oid aggregate, List *args)
+void describe_call(StateRequest *request, const CallShape &shape, Oid aggregate, Oid collation,
+                   const CallArguments &call)
 {
     int const num_fixed = shape.has_result ? 3 : 2;
-    auto const type = [&](int i) { return get_fn_expr_argtype(fcinfo->flinfo, shape.first + i); };
     memset(request, 0, sizeof(StateRequest));
     request->aggregate = aggregate;
-    request->state_type = type(1);
-    request->result_type = shape.has_result ? type(2) : InvalidOid;
-    request->collation = PG_GET_COLLATION();
+    request->state_type = call.types[1];
+    request->result_type = shape.has_result ? call.types[2] : InvalidOid;
+    request->collation = collation;
     Inputs &inputs = request->inputs;
-    inputs.count = Min(PG_NARGS() - shape.first - num_fixed, FUNC_MAX_ARGS);
-    if (inputs.count > 0 && get_fn_expr_variadic(fcinfo->flinfo))
+    inputs.count = Max(call.count - num_fixed, 0);
+    for (int i = 0; i < inputs.count; i++) {
+        inputs.types[i] = call.types[num_fixed + i];
+        if (num_fixed + i < list_length(call.args) && inputs.types[i] == REGPROCEDUREOID)
+            inputs.named[i] = constant_aggregate(list_nth(call.args, num_fixed + i));
+    }
+}
+
+CallArguments arguments_of(FunctionCallInfo fcinfo, const CallShape &shape, List *args)
+{
+    CallArguments call;
+    call.count = Min(PG_NARGS() - shape.first, FUNC_MAX_ARGS);
+    call.args = args;
+    for (int i = 0; i < call.count; i++)
+        call.types[i] = get_fn_expr_argtype(fcinfo->flinfo, shape.first + i);
+    if (call.count > (shape.has_result ? 3 : 2) && get_fn_expr_variadic(fcinfo->flinfo))
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("function %s does not take a VARIADIC array", shape.name)));
-    for (int i = 0; i < inputs.count; i++) {
-        inputs.types[i] = type(num_fixed + i);
-        if (num_fixed + i >= list_length(args) || inputs.types[i] != REGPROCEDUREOID)
-            continue;
-        auto *constant = static_cast<Const *>(list_nth(args, num_fixed + i));
-        if (IsA(constant, Const) && !constant->constisnull)
-            inputs.named[i] = DatumGetObjectId(constant->constvalue);
-    }
+    return call;
+}
+
+Oid constant_aggregate(const void *expr)
+{
+    auto *const constant = static_cast<const Const *>(expr);
+    return IsA(constant, Const) && !constant->constisnull ? DatumGetObjectId(constant->constvalue)
+                                                          : InvalidOid;
 }
 
 StateSite *find_site(StateSite *first, Oid aggregate)

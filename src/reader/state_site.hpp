@@ -59,10 +59,21 @@ struct CallShape {
     bool has_result; ///< the third one tells the type of the result
 };
 
-/// What the call says. `args` are the expressions of the arguments from `shape.first` on, if they
-/// are known.
-void describe_call(StateRequest *request, FunctionCallInfo fcinfo, const CallShape &shape,
-                   Oid aggregate, List *args);
+/// The arguments of a call from the one that names the aggregate on.
+struct CallArguments {
+    int count;
+    Oid types[FUNC_MAX_ARGS];
+    List *args; ///< expressions; NIL = not known
+};
+
+CallArguments arguments_of(FunctionCallInfo fcinfo, const CallShape &shape, List *args);
+
+/// What the call says.
+void describe_call(StateRequest *request, const CallShape &shape, Oid aggregate, Oid collation,
+                   const CallArguments &call);
+
+/// The aggregate that an expression names by a constant, or InvalidOid.
+Oid constant_aggregate(const void *expr);
 
 /// The site of the list for the aggregate and the current user, or nullptr.
 StateSite *find_site(StateSite *first, Oid aggregate);

@@ -4,13 +4,28 @@
 #include "view/aggregate_rights.hpp"
 
 extern "C" {
+#include "executor/nodeAgg.h"
 #include "parser/parse_agg.h"
 #include "utils/datum.h"
 }
 
 namespace pipeline::view {
 
-void init_state_calls(StateCalls *calls, MemoryContext context)
+namespace {
+
+/// What nodeAgg.c has for a transition; functions may ask for the call, and whether the state is
+/// shared.
+AggStatePerTrans make_call(const Aggref *aggref)
+{
+    auto *call = static_cast<AggStatePerTrans>(palloc0(sizeof(AggStatePerTransData)));
+    call->aggref = static_cast<Aggref *>(copyObjectImpl(aggref));
+    call->aggshared = true; // nobody may write to a state that is used again
+    return call;
+}
+
+} // namespace
+
+void init_state_calls(StateCalls *calls, const Aggref *aggref, MemoryContext context)
 {
     StateForm const &form = calls->form;
     Oid const functions[] = {form.combinefn, form.serialfn, form.deserialfn};
@@ -23,6 +38,7 @@ void init_state_calls(StateCalls *calls, MemoryContext context)
         build_aggregate_transfn_expr(&input, 1, 0, false, form.transtype, calls->collation,
                                      form.combinefn, InvalidOid, &expr, nullptr);
         fmgr_info_set_expr(reinterpret_cast<Node *>(expr), &calls->combine);
+        calls->call = make_call(aggref);
     });
     if (calls->is_serialized()) {
         fmgr_info_cxt(form.serialfn, &calls->serial, context);
@@ -45,7 +61,8 @@ NullableDatum deserialize_state(StateCalls &calls, AggState *agg, NullableDatum 
     if (bytes.isnull && calls.deserial.fn_strict)
         return null_datum();
     // The second argument exists for the function's type only (nodeAgg.c).
-    return call_state_function(&calls.deserial, calls.collation, agg, 2, bytes, null_datum());
+    return call_state_function(calls, &calls.deserial, calls.collation, agg, 2, bytes,
+                               null_datum());
 }
 
 NullableDatum emitted_state(StateCalls &calls, AggState *agg, NullableDatum state)
@@ -56,7 +73,7 @@ NullableDatum emitted_state(StateCalls &calls, AggState *agg, NullableDatum stat
     // NULL (numeric.c: numeric_combine); nodeAgg.c hands it to no serial function either.
     if (DatumGetPointer(state.value) == nullptr)
         return null_datum();
-    return call_state_function(&calls.serial, calls.collation, agg, 1, state, null_datum());
+    return call_state_function(calls, &calls.serial, calls.collation, agg, 1, state, null_datum());
 }
 
 NullableDatum store_state(StateCalls &calls, AggState *agg, NullableDatum state)

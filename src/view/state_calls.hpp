@@ -23,23 +23,26 @@ struct StateCalls {
     FmgrInfo deserial;
     int16 length; ///< of the transition type
     bool byval;
+    AggStatePerTrans call; ///< the aggregate call, for AggGetAggref
 
     bool is_serialized() const { return form.kind == StateKind::kSerialized; }
 };
 
-/// `form` and `collation` are set. Raises an error unless the aggregate's owner may call its
-/// functions. What is looked up lives in `context`.
-void init_state_calls(StateCalls *calls, MemoryContext context);
+/// `form` and `collation` are set; `aggref` is the call that made the states. Raises an error
+/// unless the aggregate's owner may call its functions. What is looked up lives in `context`.
+void init_state_calls(StateCalls *calls, const Aggref *aggref, MemoryContext context);
 
 inline NullableDatum null_datum()
 {
     return {static_cast<Datum>(0), true};
 }
 
-/// Calls a function of the aggregate with up to two arguments.
-inline NullableDatum call_state_function(FmgrInfo *function, Oid collation, AggState *agg,
-                                         int nargs, NullableDatum first, NullableDatum second)
+/// Calls a function of the aggregate, one of `calls`, with up to two arguments.
+inline NullableDatum call_state_function(StateCalls &calls, FmgrInfo *function, Oid collation,
+                                         AggState *agg, int nargs, NullableDatum first,
+                                         NullableDatum second)
 {
+    agg->curpertrans = calls.call;
     LOCAL_FCINFO(fcinfo, 2);
     InitFunctionCallInfoData(*fcinfo, function, static_cast<short>(nargs), collation,
                              reinterpret_cast<Node *>(agg), nullptr);
