@@ -15,6 +15,7 @@
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
+#include "view/ttl.hpp"
 #include "view/replace_seam.hpp"
 #include "view/view_options.hpp"
 
@@ -247,6 +248,7 @@ void replace_query(pg::UtilityCall &call, pg::UtilityNext next, Query *query, Qu
             : reading_query(replacement.prepared.query, replacement.merged.parts, ours->matrel);
     StoreViewQuery(ours->view, shown, true);
     CommandCounterIncrement();
+    renew_ttl(*ours);
     if (OidIsValid(ours->output))
         check_has_output(ours);
     pg::stop_point("replace_stored");

@@ -285,6 +285,21 @@ void check_owner(const RangeVar *name, Oid relid, Oid, void *)
 
 } // namespace
 
+void renew_ttl(const ContinuousQuery &view)
+{
+    if (option_value(stored_options(view.view), kTtlOption) == nullptr)
+        return;
+    Query *const query = stored_query(view.view);
+    auto const index = linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex;
+    Var *const stored = pg::with_relation(view.matrel, AccessShareLock, [&](Relation rel) {
+        Form_pg_attribute const attribute =
+            TupleDescAttr(RelationGetDescr(rel), view.expire_column - 1);
+        return makeVar(index, view.expire_column, attribute->atttypid, attribute->atttypmod,
+                       attribute->attcollation, 0);
+    });
+    change_query(view, {&view.expire_after, {InvalidAttrNumber, stored}});
+}
+
 const ContinuousQuery *lock_expiring_view(text *name, LOCKMODE table_lock)
 {
     RangeVar *const range = makeRangeVarFromNameList(textToQualifiedNameList(name));

@@ -16,6 +16,9 @@ namespace pipeline::view {
 /// What WITH (ttl = …, ttl_column = …) asks for, of a view that has just been registered.
 void add_ttl(Oid view, const ViewOptions &options);
 
+/// After the query of the view was replaced: the condition is a part of it.
+void renew_ttl(const ContinuousQuery &view);
+
 /// For set_ttl() and ttl_expire(): the continuous view of that name, locked against other changes
 /// of it, and its table. Raises an error unless the current user owns it.
 const ContinuousQuery *lock_expiring_view(text *name, LOCKMODE table_lock);
