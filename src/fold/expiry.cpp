@@ -410,7 +410,7 @@ void forget_expiry_of(Oid matrel)
             forget(one);
 }
 
-void note_expiring(Oid matrel, ExpiryKey key)
+void note_expiring(Oid matrel, const ExpiryRule &rule, ExpiryKey key)
 {
     for (auto *one : pg::each<Expiring>(state().expiring)) {
         if (one->matrel != matrel)
@@ -419,7 +419,7 @@ void note_expiring(Oid matrel, ExpiryKey key)
         if (key >= one->earliest)
             continue;
         one->earliest = key;
-        one->due = 0;
+        one->due = std::min(one->due, expires_at(rule, key, pg::now()));
     }
 }
 

@@ -18,8 +18,8 @@ void refresh_expiring(const List *queries);
 /// Rows may have come that did not come through here: a relcache message, InvalidOid = any table.
 void forget_expiry_of(Oid matrel);
 
-/// The tick wrote a row of `matrel` that expires by this key.
-void note_expiring(Oid matrel, ExpiryKey key);
+/// The tick wrote rows of `matrel` that expire by this key or a later one. In the view's time zone.
+void note_expiring(Oid matrel, const ExpiryRule &rule, ExpiryKey key);
 
 /// Removes a piece, outside transactions. True if there is more to be removed at once.
 bool remove_expired();

@@ -113,7 +113,8 @@ void close_matrel(const MatrelWriter &writer)
     if (writer.emission != nullptr)
         close_changes(writer.emission, writer.receiver == hand_on_row ? nullptr : writer.matrel);
     if (writer.machine->first_written != kNoKey)
-        note_expiring(RelationGetRelid(writer.matrel), writer.machine->first_written);
+        note_expiring(RelationGetRelid(writer.matrel), writer.machine->expiry,
+                      writer.machine->first_written);
 }
 
 } // namespace pipeline::fold
