@@ -41,6 +41,7 @@ CREATE VIEW into_three WITH (action = transform, outputfunc = pipelinedb.insert_
     SELECT k, t, '2020-01-01 UTC'::timestamptz AS at FROM s WHERE k < -100;
 CREATE VIEW v3 AS SELECT k, t, extract(year FROM at AT TIME ZONE 'UTC') AS year FROM d3;
 INSERT INTO s VALUES (101, 'x'), (101, 'y'), (102, NULL), (-101, 'z'), (-102, NULL);
+SELECT pipelinedb.flush();
 TABLE v1 ORDER BY k;
 TABLE v2 ORDER BY number, word;
 TABLE v3 ORDER BY k;
@@ -161,6 +162,7 @@ DELETE FROM t;
 BEGIN;
 INSERT INTO t VALUES (9100, 'rolled back');
 ROLLBACK;
+SELECT pipelinedb.flush();
 SELECT * FROM v1 WHERE k > 9000 ORDER BY k;
 SELECT * FROM v2 WHERE number > 9000 ORDER BY number, word;
 DROP TRIGGER copied ON t;
@@ -219,6 +221,7 @@ SELECT schema, name, owner, output, tgfunc, state FROM pipelinedb.transforms WHE
 GRANT EXECUTE ON FUNCTION log_any() TO PUBLIC;
 SELECT pipelinedb.deactivate('tf2.moved');
 INSERT INTO s VALUES (10002, 'later');
+SELECT pipelinedb.flush();
 SELECT * FROM v1 WHERE k > 10000;
 SELECT pipelinedb.activate('tf2.moved');
 SELECT pipelinedb.flush();

@@ -2,6 +2,7 @@
 
 #include "fold/survey.hpp"
 #include "pg/guard.hpp"
+#include "pg/list.hpp"
 #include "pg/memory.hpp"
 #include "pg/scope.hpp"
 #include "pg/settings.hpp"
@@ -12,10 +13,22 @@
 namespace pipeline::fold {
 namespace {
 
+/// The changes of views that others read are kept in memory until they are handed on: for a row
+/// that comes, three rows of the view in the worst case.
+bool keeps_changes(const Collection *collection)
+{
+    for (auto *view : pg::each<FoldedView>(state().views))
+        for (int i = 0; i < collection->nconsumers; i++)
+            if (view->consumer == collection->consumers[i] && view->readers != NIL)
+                return true;
+    return false;
+}
+
 /// A consumer with bad rows may need smaller ticks (bad_rows.hpp).
 Size budget(const Collection *collection)
 {
-    Size const batch = static_cast<Size>(settings::fold_batch) * 1024;
+    Size const whole = static_cast<Size>(settings::fold_batch) * 1024;
+    Size const batch = keeps_changes(collection) ? whole / 8 : whole;
     Size const piece = collection->consumers[0]->piece;
     return piece > 0 ? std::min(piece, batch) : batch;
 }
@@ -48,6 +61,7 @@ void append_chunk(Collection *collection, const spool::StoredChunk &stored, uint
 /// The scan for transactions that are folded whole.
 struct WholeScan {
     Collection *collection;
+    Size limit;
     uint64 xid; ///< the last one seen, and who lacks it
     uint32 consumers;
     Oid stream; ///< the last one seen, and who reads it
@@ -92,7 +106,7 @@ spool::Visit visit_whole(const spool::StoredChunk &stored, void *arg)
     uint32 const mask = scan->consumers & scan->readers;
     if (mask == 0)
         return spool::Visit::kNext;
-    if (collection->nchunks > 0 && collection->weight + weight_of(stored) > budget(collection)) {
+    if (collection->nchunks > 0 && collection->weight + weight_of(stored) > scan->limit) {
         scan->overflow = true;
         return spool::Visit::kStop;
     }
@@ -104,7 +118,7 @@ spool::Visit visit_whole(const spool::StoredChunk &stored, void *arg)
 bool collect_whole(Collection *collection, Snapshot snapshot, spool::Position from,
                    spool::Position to)
 {
-    WholeScan scan{collection, spool::kNoXid, 0, InvalidOid, 0, false};
+    WholeScan scan{collection, budget(collection), spool::kNoXid, 0, InvalidOid, 0, false};
     spool::scan_spool(snapshot, from, to, visit_whole, &scan);
     return !scan.overflow;
 }

@@ -4,6 +4,11 @@
 #include "pg/stop_points.hpp"
 #include "spool/writer.hpp"
 
+extern "C" {
+#include "storage/lmgr.h"
+#include "utils/syscache.h"
+}
+
 namespace pipeline::fold {
 namespace {
 
@@ -25,6 +30,15 @@ int consumer_in(const Collection &collection, const FoldedView *view)
         if (collection.consumers[i] == view->consumer)
             return i;
     return -1;
+}
+
+/// False if the reader was dropped since the views were listed. Whoever drops it waits for this
+/// tick; if somebody has the lock already, the chunk may name a view that is no more by then: nobody
+/// reads it, as a later view begins after this transaction, even one that gets the same OID.
+bool is_there(Oid reader)
+{
+    (void) ConditionalLockRelationOid(reader, AccessShareLock);
+    return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(reader));
 }
 
 } // namespace
@@ -83,6 +97,8 @@ bool spool_leftovers()
         for (Oid const reader : pg::each_oid(view->readers)) {
             const FoldedView *const own = own_view(reader);
             if (list_member_oid(view->handed, reader) && own->folded)
+                continue;
+            if (!is_there(reader))
                 continue;
             spool_emitted(reader, view->query.output, chunks, count);
             any = true;
