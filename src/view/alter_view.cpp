@@ -50,11 +50,11 @@ void refuse_output_option(const AlterTableStmt *statement)
             continue;
         for (auto *option : pg::each<DefElem>(reinterpret_cast<List *>(command->def)))
             if (strcmp(option->defname, kOutputOption) == 0)
-                ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                                errmsg("option \"%s\" of a stream cannot be changed",
-                                       kOutputOption),
-                                errhint("The output stream of a view is made when a continuous "
-                                        "query first reads it.")));
+                ereport(ERROR,
+                        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                         errmsg("option \"%s\" of a stream cannot be changed", kOutputOption),
+                         errhint("The output stream of a view is made when a continuous "
+                                 "query first reads it.")));
     }
 }
 
