@@ -33,8 +33,8 @@ int consumer_in(const Collection &collection, const FoldedView *view)
 }
 
 /// False if the reader was dropped since the views were listed. Whoever drops it waits for this
-/// tick; if somebody has the lock already, the chunk may name a view that is no more by then: nobody
-/// reads it, as a later view begins after this transaction, even one that gets the same OID.
+/// tick; if somebody has the lock already, the chunk may name a view that is no more by then:
+/// nobody reads it, as a later view begins after this transaction, even one that gets the same OID.
 bool is_there(Oid reader)
 {
     (void) ConditionalLockRelationOid(reader, AccessShareLock);
