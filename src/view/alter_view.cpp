@@ -42,6 +42,33 @@ void refuse_output(Oid relid, const char *what)
         refuse_internal(what, query, relid);
 }
 
+/// What a dump says of an output stream besides: whose it is, and which triggers are off.
+bool is_for_outputs(const AlterTableCmd *command, Oid relid)
+{
+    switch (command->subtype) {
+    case AT_ChangeOwner:
+        return get_rolespec_oid(command->newowner, true) == pg::relation_owner(relid);
+    case AT_EnableTrig:
+    case AT_EnableAlwaysTrig:
+    case AT_EnableReplicaTrig:
+    case AT_DisableTrig:
+    case AT_EnableTrigAll:
+    case AT_DisableTrigAll:
+    case AT_EnableTrigUser:
+    case AT_DisableTrigUser:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void check_output_alter(const AlterTableStmt *statement, Oid relid)
+{
+    for (auto *command : pg::each<AlterTableCmd>(statement->cmds))
+        if (OidIsValid(relid) && !is_for_outputs(command, relid))
+            refuse_output(relid, "alter");
+}
+
 /// An ordinary stream does not become one.
 void refuse_output_option(const AlterTableStmt *statement)
 {
@@ -246,7 +273,7 @@ void handle_alter_table(pg::UtilityCall &call, pg::UtilityNext next)
     auto *statement = reinterpret_cast<AlterTableStmt *>(call.statement->utilityStmt);
     Oid const relid = named_relation(statement->relation);
     check_stream_alter(statement, relid);
-    refuse_output(relid, "alter");
+    check_output_alter(statement, relid);
     if (OidIsValid(relid) && is_stream(relid))
         refuse_output_option(statement);
     ContinuousQuery *const query = OidIsValid(relid) ? find_query(relid) : nullptr;

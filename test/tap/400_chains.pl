@@ -59,7 +59,7 @@ my (%base, $n, $s);
 sub rows {
     my ($count) = @_;
     return 'INSERT INTO st VALUES ' . join(', ', map {
-        my ($k, $v) = (int(rand(40)), int(rand(1000)) - 300);
+        my ($k, $v) = (14 + int(rand(26)), int(rand(1000)) - 300); # 13 is for "strict"
         $n++; $s += $v;
         "($k, $v)" } 1 .. $count) . ';';
 }
@@ -69,7 +69,7 @@ sub write_rows {
     my ($times) = @_;
     for (1 .. $times // 5) {
         my $kept = rows(1 + int(rand(30)));
-        my $undone = 'INSERT INTO st SELECT g % 40, 100000 FROM generate_series(1, 50) g;';
+        my $undone = 'INSERT INTO st SELECT g % 13, 100000 FROM generate_series(1, 50) g;';
         sql(rand() < 0.3 ? "BEGIN; SAVEPOINT x; $undone ROLLBACK TO x; $kept COMMIT" : $kept);
     }
 }
@@ -173,7 +173,7 @@ sub scenario {
 
     # A function that fails stops its transform, and nothing else.
     sql("CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN INSERT INTO w.ledger VALUES (NEW.n, NEW.s); RAISE ''not now'' USING ERRCODE = ''XX000''; END'");
+        'BEGIN INSERT INTO w.ledger VALUES (NEW.n, NEW.s); RAISE ''not now'' USING ERRCODE = ''0A000''; END'");
     write_rows(3);
     sql('SELECT pipelinedb.flush()');
     is(sql("SELECT state, message FROM pipelinedb.transforms WHERE name = 'noted'"), 'failed|not now',
