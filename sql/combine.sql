@@ -229,6 +229,23 @@ SET ROLE regress_combine_reader;
 SELECT pipelinedb.combine_table('rows', 'moved');
 RESET ROLE;
 
+-- a partitioned view gets the partitions that it lacks; HAVING and LIMIT leave out groups
+CREATE FOREIGN TABLE days (day date, k int, n numeric) SERVER pipelinedb;
+CREATE VIEW by_day WITH (partition_by = day, partition_duration = '1 month') AS
+    SELECT day, k, count(*), avg(n) FROM days GROUP BY day, k;
+INSERT INTO days SELECT date '2024-01-01' + i, i % 2, i FROM generate_series(1, 50) i;
+SELECT pipelinedb.flush();
+CREATE TABLE other_year AS SELECT (day + interval '1 year')::date AS day, k, count, avg FROM by_day_mrel;
+SELECT pipelinedb.combine_table('by_day', 'other_year');
+SELECT k, combine(count), combine(avg) FROM by_day GROUP BY k ORDER BY k;
+SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'by_day_mrel'::regclass ORDER BY inhrelid::regclass::text;
+UPDATE other_year SET day = 'infinity' WHERE k = 1 AND day = '2025-01-02';
+SELECT pipelinedb.combine_table('by_day', 'other_year');
+CREATE VIEW most AS SELECT k, count(*), avg(n) FROM days GROUP BY k HAVING count(*) > 1 ORDER BY k DESC LIMIT 1;
+INSERT INTO days VALUES ('2024-01-01', 1, 1), ('2024-01-01', 1, 2), ('2024-01-01', 2, 3), ('2024-01-01', 2, 5), ('2024-01-01', 3, 8);
+SELECT pipelinedb.flush();
+SELECT combine(count), combine(avg) FROM most;
+
 SET client_min_messages = warning;
 DROP SCHEMA co CASCADE;
 DROP ROLE regress_combine_reader;

@@ -149,10 +149,7 @@ void write_row(Merge *merge, HeapTuple tuple, TupleDesc descriptor)
             row->tts_values[i] = partial_value(*merge, i, value);
     }
     ExecStoreVirtualTuple(row);
-    if (merge->writer.rows != nullptr)
-        append_row(row, merge->writer.rows);
-    else
-        write_group(row, merge->writer.groups);
+    merge->writer.receiver(row, merge->writer.arg);
 }
 
 void write_rows(Merge *merge, Oid given)
@@ -248,6 +245,46 @@ void check_may_read(const RangeVar *name, Oid relid, Oid, void *)
                        name->relname);
 }
 
+/// Reads the table once. Without `write` nothing is written, but it is noted which partitions are
+/// missing.
+void merge_rows(Merge *merge, Oid given, bool write)
+{
+    merge->matrel = table_open(merge->view.query.matrel, NoLock);
+    // That of the caller's statement may be older than the last tick, which had the lock before.
+    PushCopiedSnapshot(GetLatestSnapshot());
+    UpdateActiveSnapshotCommandId();
+    pg::in_context(merge->context, [&] {
+        merge->row = MakeSingleTupleTableSlot(RelationGetDescr(merge->matrel), &TTSOpsVirtual);
+        in_turn(*merge, [&] {
+            merge->view.machine = make_writing_machine(merge->definition);
+            merge->writer = open_matrel(merge->matrel, &merge->view, write);
+        });
+    });
+    write_rows(merge, given);
+    List *const missing = merge->view.missing;
+    if (!write)
+        merge->view.missing = NIL; // no error
+    pg::in_context(merge->context, [&] { in_turn(*merge, [&] { close_matrel(merge->writer); }); });
+    merge->view.missing = missing;
+    PopActiveSnapshot();
+    ExecDropSingleTupleTableSlot(merge->row);
+    table_close(merge->matrel, NoLock);
+}
+
+/// Nothing can be attached to a table that is open, so the rows are looked at before.
+void make_partitions(Merge *merge, Oid given)
+{
+    if (get_rel_relkind(merge->view.query.matrel) != RELKIND_PARTITIONED_TABLE)
+        return;
+    for (;;) {
+        merge_rows(merge, given, false);
+        if (merge->view.missing == NIL)
+            return;
+        create_missing_partitions(&merge->view);
+        merge->view.missing = NIL;
+    }
+}
+
 void combine_table(text *view_name, text *table_name)
 {
     spool::require_preload();
@@ -257,33 +294,19 @@ void combine_table(text *view_name, text *table_name)
     merge.portion = AllocSetContextCreate(merge.context, "rows to combine", ALLOCSET_DEFAULT_SIZES);
     RangeVar *const range = makeRangeVarFromNameList(textToQualifiedNameList(table_name));
     merge.view.query = lock_view(view_name);
+    merge.view.missing_context = merge.context;
+    Oid const matrel = merge.view.query.matrel;
     Oid const given = RangeVarGetRelidExtended(range, AccessShareLock, 0, check_may_read, nullptr);
     merge.definition = table_open(merge.view.query.definition, AccessShareLock);
-    merge.matrel = table_open(merge.view.query.matrel, NoLock);
-    check_shape(given, merge.matrel);
+    pg::with_relation(matrel, NoLock, [&](Relation rel) { check_shape(given, rel); });
     pg::stop_point("combine_table_locked");
-    // That of the caller's statement may be older than the last tick, which had the lock before.
-    PushCopiedSnapshot(GetLatestSnapshot());
-    UpdateActiveSnapshotCommandId();
-    pg::in_context(merge.context, [&] {
-        begin_output(&merge);
-        merge.row = MakeSingleTupleTableSlot(RelationGetDescr(merge.matrel), &TTSOpsVirtual);
-        in_turn(merge, [&] {
-            merge.view.machine = make_writing_machine(merge.definition);
-            merge.writer = open_matrel(merge.matrel, &merge.view, true);
-        });
-    });
-    write_rows(&merge, given);
-    pg::in_context(merge.context, [&] {
-        in_turn(merge, [&] { close_matrel(merge.writer); });
-        end_output(&merge);
-    });
-    PopActiveSnapshot();
-    ExecDropSingleTupleTableSlot(merge.row);
+    make_partitions(&merge, given);
+    pg::in_context(merge.context, [&] { begin_output(&merge); });
+    merge_rows(&merge, given, true);
+    pg::in_context(merge.context, [&] { end_output(&merge); });
     // Fold workers look when rows expire, and when the window moves.
-    CacheInvalidateRelcacheByRelid(RelationGetRelid(merge.matrel));
+    CacheInvalidateRelcacheByRelid(matrel);
     spool::wake_worker_at_commit(merge.view.query.worker);
-    table_close(merge.matrel, NoLock);
     table_close(merge.definition, NoLock);
     MemoryContextDelete(merge.context);
     forget_places();

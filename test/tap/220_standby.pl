@@ -136,8 +136,11 @@ is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity
     WHERE backend_type LIKE 'pipelinedb%'"), '0', 'no process of ours runs on the standby');
 is($standby->safe_psql('postgres', "SELECT name, state FROM pipelinedb.views WHERE name = 'total'"),
     'total|active', 'the lists of views and streams are readable there');
+my $combined = 'SELECT combine(mean), combine(deviation), combine(n), combine(longest) FROM states';
+is($standby->safe_psql('postgres', $combined), $node->safe_psql('postgres', $combined), 'combine() works there');
 for my $sql ("INSERT INTO events VALUES (1, 1, 1, '')", 'COPY events FROM STDIN',
     'CREATE VIEW refused AS SELECT count(*) FROM events', 'DROP VIEW total',
+    "SELECT pipelinedb.combine_table('states', 'states_mrel')",
     "SELECT pipelinedb.deactivate('total')", 'SELECT pipelinedb.flush()') {
     my ($status, $out, $errors) = $standby->psql('postgres', $sql);
     isnt($status, 0, "refused on the standby: $sql");
