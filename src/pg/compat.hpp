@@ -18,6 +18,8 @@ extern "C" {
 #include "optimizer/pathnode.h"
 #include "parser/parse_agg.h"
 #include "parser/parse_node.h"
+#include "parser/parse_relation.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
@@ -165,6 +167,34 @@ inline void check_permissions(Query *query)
 #else
     (void) ExecCheckRTPerms(query->rtable, true);
 #endif
+}
+
+/// Up to 15 the stored query of a view has two entries more in the range table, the first ones
+/// (view.c, UpdateRangeTableOfViewParse). This takes them out of a copy.
+inline void drop_rule_entries([[maybe_unused]] Query *query)
+{
+#if PG_VERSION_NUM < 160000
+    query->rtable = list_copy_tail(query->rtable, 2);
+    OffsetVarNodes(reinterpret_cast<Node *>(query), -2, 0);
+#endif
+}
+
+/// Asks in `query` for the columns that `other` asks for, too; its range table begins as that one.
+inline void add_column_rights(Query *query, const Query *other)
+{
+    for (int i = 0; i < list_length(other->rtable); i++) {
+        auto *const from = static_cast<RangeTblEntry *>(list_nth(other->rtable, i));
+        auto *const to = static_cast<RangeTblEntry *>(list_nth(query->rtable, i));
+        if (from->rtekind != RTE_RELATION)
+            continue;
+#if PG_VERSION_NUM >= 160000
+        const RTEPermissionInfo *const asked = getRTEPermissionInfo(other->rteperminfos, from);
+        RTEPermissionInfo *const asks = getRTEPermissionInfo(query->rteperminfos, to);
+        asks->selectedCols = bms_add_members(asks->selectedCols, asked->selectedCols);
+#else
+        to->selectedCols = bms_add_members(to->selectedCols, from->selectedCols);
+#endif
+    }
 }
 
 /// Replaces columns of joins by the columns below them, to compare expressions as parse_agg.c

@@ -226,6 +226,11 @@ void note_write(FullTransactionId top_xid, Oid stream)
     at_commit.stream = stream;
 }
 
+bool has_written()
+{
+    return FullTransactionIdIsValid(at_commit.written);
+}
+
 void wake_worker_at_commit(int number)
 {
     at_commit.wake = true;

@@ -48,6 +48,9 @@ void assignment_changed();
 /// xid for the waits below.
 void note_write(FullTransactionId top_xid, Oid stream);
 
+/// True if this transaction has written to a stream, also in a subtransaction that was rolled back.
+bool has_written();
+
 /// Wakes `workers` of database `db`, or asks the launcher to start them; with `all`, the other
 /// running ones too. Async-signal rules do not apply; may be called after commit; raises nothing.
 void wake_workers(Oid db, WorkerSet workers, bool all);
@@ -83,6 +86,10 @@ struct Concerned {
 /// allocates nothing.
 WaitResult wait_for_fold(WaitKind kind, FullTransactionId xid, Concerned concerned, int timeout_ms,
                          bool raise);
+
+/// pipelinedb.flush(): waits until what was committed before is folded, also by queries that read
+/// the output of others. kPartlyDone: but for views that are set aside.
+WaitResult flush();
 
 // ---- fold worker ---------------------------------------------------------------------
 

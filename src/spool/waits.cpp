@@ -341,6 +341,16 @@ int count_hops()
 }
 
 } // namespace
+
+/// Each further wait covers what the folds of the one before have written to streams.
+WaitResult flush()
+{
+    WaitResult result = WaitResult::kDone;
+    for (int hops = count_hops(); hops >= 0 && result == WaitResult::kDone; hops--)
+        result = wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, {}, -1, true);
+    return result;
+}
+
 } // namespace pipeline::spool
 
 extern "C" {
@@ -356,10 +366,7 @@ Datum pipeline_flush(PG_FUNCTION_ARGS)
     if (RecoveryInProgress())
         ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
                         errmsg("cannot execute %s during recovery", "pipelinedb.flush()")));
-    // Each further wait covers what the folds of the one before have written to streams.
-    WaitResult result = WaitResult::kDone;
-    for (int hops = count_hops(); hops >= 0 && result == WaitResult::kDone; hops--)
-        result = wait_for_fold(WaitKind::kFlush, InvalidFullTransactionId, {}, -1, true);
+    WaitResult const result = flush();
     if (result == WaitResult::kHalted)
         ereport(WARNING, (errmsg("folding is turned off"),
                           errdetail("Rows that were written are kept until it is turned on again."),

@@ -59,7 +59,8 @@ void check_options(const ViewOptions &options)
                         errdetail("A transform stores nothing."), errhint("Leave it out.")));
 }
 
-/// SELECT NULL::type AS column, … WHERE false
+} // namespace
+
 Query *empty_query(const Query *query)
 {
     Query *const empty = makeNode(Query);
@@ -80,6 +81,8 @@ Query *empty_query(const Query *query)
     return empty;
 }
 
+namespace {
+
 void store_transform_options(Oid transform, const char *definition)
 {
     store_options(transform, list_concat(list_make2(make_option(kActionOption, "transform"),
@@ -89,11 +92,9 @@ void store_transform_options(Oid transform, const char *definition)
 
 } // namespace
 
-void create_transform(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
+PreparedQuery prepare_transform_query(const ViewStmt *statement, const ViewOptions &options,
+                                      Query *query)
 {
-    auto *statement = pg::own_tree<ViewStmt>(call);
-    check_kind_of_view(statement);
-    ViewOptions const options = parse_view_options(statement->options);
     check_options(options);
     pg::dissolve_group_entry(query);
     inline_ctes(query);
@@ -102,11 +103,21 @@ void create_transform(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
     List *const streams = check_from(query);
     check_expressions(query);
     check_expansion(query);
-    check_outputs(streams, GetUserId());
     apply_aliases(query, statement->aliases);
+    return {query, streams, decompose(query, Window{})};
+}
+
+void create_transform(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
+{
+    auto *statement = pg::own_tree<ViewStmt>(call);
+    check_kind_of_view(statement);
+    ViewOptions const options = parse_view_options(statement->options);
+    PreparedQuery const prepared = prepare_transform_query(statement, options, query);
+    List *const streams = prepared.streams;
+    check_outputs(streams, GetUserId());
     OutputFunction const function = parse_output_function(options.output_function);
     check_no_cycle(function, streams);
-    Decomposition const parts = decompose(query, Window{});
+    query = prepared.query;
     Oid const schema = creation_schema(statement);
 
     statement->options = without_view_options(split_options(statement->options).others);
@@ -114,7 +125,7 @@ void create_transform(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
     CommandCounterIncrement();
     Oid const transform = created_view(statement, schema);
     check_no_temporary_objects(transform);
-    Query *const folded = definition_query(query, parts);
+    Query *const folded = definition_query(query, prepared.parts);
     notice_fold_time(folded);
     notice_unindexed_joins(query);
     Oid const definition = create_definition(statement->view->relname, schema, folded);

@@ -25,6 +25,7 @@
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
+#include "view/replace_view.hpp"
 #include "view/ttl.hpp"
 #include "view/union_streams.hpp"
 #include "view/view_options.hpp"
@@ -58,20 +59,10 @@ void refuse_check_option(const ViewStmt *statement)
                         errhint("Nothing can be written to a continuous view.")));
 }
 
-[[noreturn]] void refuse_replace()
-{
-    ereport(ERROR,
-            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("continuous views cannot be replaced"),
-             errhint("Create a view of another name, or drop this one first.")));
-    pg_unreachable();
-}
-
 } // namespace
 
 void check_kind_of_view(const ViewStmt *statement)
 {
-    if (statement->replace)
-        refuse_replace();
     if (statement->view->relpersistence == RELPERSISTENCE_TEMP)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("continuous views cannot be temporary"),
@@ -147,13 +138,11 @@ AttrNumber primary_key_of(const ViewOptions &options, const Decomposition &parts
     return found.attno;
 }
 
-/// v itself is created by the server from the user's own statement, so that every rule about
-/// views, event triggers included, is the server's. Then its query is replaced.
-void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
+} // namespace
+
+PreparedQuery prepare_view_query(const ViewStmt *statement, const ViewOptions &options,
+                                 Query *query)
 {
-    auto *statement = pg::own_tree<ViewStmt>(call);
-    check_kind_of_view(statement);
-    ViewOptions const options = parse_view_options(statement->options);
     pg::dissolve_group_entry(query);
     inline_ctes(query);
     query = wrap_union(query);
@@ -162,9 +151,23 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     add_step(query, window);
     List *const streams = check_query(query);
     check_expansion(query);
-    check_outputs(streams, GetUserId());
     apply_aliases(query, statement->aliases);
-    Decomposition const parts = decompose(query, window);
+    return {query, streams, decompose(query, window)};
+}
+
+namespace {
+
+/// v itself is created by the server from the user's own statement, so that every rule about
+/// views, event triggers included, is the server's. Then its query is replaced.
+void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *query)
+{
+    auto *statement = pg::own_tree<ViewStmt>(call);
+    check_kind_of_view(statement);
+    ViewOptions const options = parse_view_options(statement->options);
+    PreparedQuery const prepared = prepare_view_query(statement, options, query);
+    check_outputs(prepared.streams, GetUserId());
+    query = prepared.query;
+    const Decomposition &parts = prepared.parts;
     Oid const schema = creation_schema(statement);
 
     statement->options = without_view_options(split_options(statement->options).others);
@@ -193,7 +196,7 @@ void create_continuous_view(pg::UtilityCall &call, pg::UtilityNext next, Query *
     own = list_concat(own,
                       partition_options(options, parts, table.partition_column, table.fillfactor));
     store_options(view, list_concat(own, stored_options(view)));
-    register_query(QueryKind::kView, view, definition, matrel, streams);
+    register_query(QueryKind::kView, view, definition, matrel, prepared.streams);
     if (parts.window != nullptr)
         set_expiry(view, parts.time_column, *parts.window);
     add_ttl(view, options);
@@ -222,16 +225,6 @@ int worker_for(const ContinuousQuery &query)
             source != nullptr)
             return source->worker;
     return least_loaded_worker();
-}
-
-/// CREATE OR REPLACE VIEW of another query into a continuous view or its definition.
-void refuse_replacing_ours(const ViewStmt *statement)
-{
-    if (!statement->replace)
-        return;
-    Oid const existing = RangeVarGetRelid(statement->view, NoLock, true);
-    if (OidIsValid(existing) && find_query(existing) != nullptr)
-        refuse_replace();
 }
 
 } // namespace
@@ -334,7 +327,7 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
     Query *const query = analyse_view_query(call);
     bool const plain = query->commandType != CMD_SELECT || query->utilityStmt != nullptr;
     if (action == nullptr && (plain || !names_a_stream(query))) {
-        refuse_replacing_ours(statement);
+        refuse_ordinary_replacement(statement);
         next(call);
         return;
     }
@@ -354,6 +347,8 @@ void handle_create_view(pg::UtilityCall &call, pg::UtilityNext next)
                  errhint("Name a stream in FROM, or leave out action=%s for an ordinary "
                          "view.",
                          action)));
+    else if (is_replacement(statement))
+        replace_query(call, next, query, is_transform ? QueryKind::kTransform : QueryKind::kView);
     else if (is_transform)
         create_transform(call, next, query);
     else if (option_value(statement->options, "outputfunc") != nullptr)

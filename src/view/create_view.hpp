@@ -9,6 +9,8 @@
 
 #include "pg/utility_hook.hpp"
 #include "view/catalog.hpp"
+#include "view/decompose.hpp"
+#include "view/view_options.hpp"
 
 namespace pipeline::view {
 
@@ -36,6 +38,21 @@ Query *stored_query(Oid view);
 
 /// What is refused for every continuous query, whatever it selects.
 void check_kind_of_view(const ViewStmt *statement);
+
+/// A query in the form in which it is taken apart, with the view's names for its columns; its
+/// streams, and its parts.
+struct PreparedQuery {
+    Query *query;
+    List *streams;
+    Decomposition parts;
+};
+PreparedQuery prepare_view_query(const ViewStmt *statement, const ViewOptions &options,
+                                 Query *query);
+/// create_transform.cpp
+PreparedQuery prepare_transform_query(const ViewStmt *statement, const ViewOptions &options,
+                                      Query *query);
+/// SELECT NULL::type AS column, … WHERE false: what a transform shows.
+Query *empty_query(const Query *query);
 
 /// As DefineView (view.c) does it with CREATE VIEW v(a, b).
 void apply_aliases(Query *query, List *aliases);

@@ -378,7 +378,8 @@ Query *definition_query(Query *query, const Decomposition &parts)
         auto *expr = static_cast<Expr *>(copyObjectImpl(column->expr));
         TargetEntry *const entry = makeTargetEntry(expr, ++attno, pstrdup(column->name), false);
         entry->ressortgroupref = column->key;
-        if (parts.first_row) // DISTINCT ON, and the ORDER BY that says which row is the first
+        if (parts.first_row &&
+            column->entry != 0) // DISTINCT ON, and the ORDER BY that says which row is the first
             entry->ressortgroupref =
                 get_tle_by_resno(query->targetList, column->entry)->ressortgroupref;
         definition->targetList = lappend(definition->targetList, entry);

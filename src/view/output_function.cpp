@@ -162,6 +162,23 @@ void call_for_output(const OutputFunction &function, Oid output)
     run_subcommand(statement);
 }
 
+bool is_called_for_output(const OutputFunction &function, Oid output)
+{
+    return pg::with_relation(output, AccessShareLock, [&](Relation rel) {
+        const TriggerDesc *const triggers = rel->trigdesc;
+        for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+            const Trigger &trigger = triggers->triggers[i];
+            bool same = trigger.tgfoid == function.function &&
+                        trigger.tgnargs == list_length(function.args);
+            for (int a = 0; same && a < trigger.tgnargs; a++)
+                same = strcmp(trigger.tgargs[a], strVal(list_nth(function.args, a))) == 0;
+            if (same)
+                return true;
+        }
+        return false;
+    });
+}
+
 bool leads_to(Oid stream, const List *goals)
 {
     Search search{list_queries(), goals, NIL};

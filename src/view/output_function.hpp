@@ -20,6 +20,9 @@ OutputFunction parse_output_function(const DefElem *option);
 /// Makes it the trigger of the transform's output stream.
 void call_for_output(const OutputFunction &function, Oid output);
 
+/// True if it is that already.
+bool is_called_for_output(const OutputFunction &function, Oid output);
+
 /// Raises an error if the rows that the function of a transform over `streams` writes would come
 /// back to it.
 void check_no_cycle(const OutputFunction &function, const List *streams);
