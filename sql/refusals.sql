@@ -26,7 +26,6 @@ CREATE VIEW rv AS SELECT 1 + refuse_agg(a) FROM refuse_s;
 CREATE VIEW rv AS SELECT to_tsvector(b), count(*) FROM refuse_s GROUP BY 1;
 
 -- kinds of views and options
-CREATE OR REPLACE VIEW rv AS SELECT count(*) FROM refuse_s;
 CREATE TEMPORARY VIEW rv AS SELECT count(*) FROM refuse_s;
 CREATE VIEW pg_temp.rv AS SELECT count(*) FROM refuse_s;
 CREATE VIEW rv AS SELECT a, count(*) FROM refuse_s GROUP BY a WITH CHECK OPTION;

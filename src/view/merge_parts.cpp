@@ -29,10 +29,10 @@ struct Merger {
 [[noreturn]] void refuse_change(const Replaced &old, const char *what, const char *detail)
 {
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("cannot change %s of continuous view \"%s\"", what, old.name),
+                    errmsg("cannot change %s of %s \"%s\"", what, old.kind, old.name),
                     errdetail("%s", detail),
-                    errhint("Create a view of another name, and drop this one when the new one "
-                            "has seen enough.")));
+                    errhint("Create one of another name, and drop this one when the new one has "
+                            "seen enough.")));
     pg_unreachable();
 }
 
@@ -319,14 +319,24 @@ AttrNumber new_number(const Merger &merger, AttrNumber attno)
     pg_unreachable();
 }
 
+/// It is the first key.
+void check_step(const Merger &merger)
+{
+    const Decomposition &wanted = *merger.wanted;
+    if (wanted.window != nullptr && !wanted.append &&
+        !equal(nth(merger.before, 0)->flat, nth(wanted.columns, 0)->flat))
+        refuse_change(*merger.old, "the step of the window",
+                      "What it has stored is of whole steps of the old window.");
+}
+
 } // namespace
 
 Merged merge_parts(const Replaced &old, Query *query, const Decomposition &parts)
 {
     Decomposition const before = columns_of_definition(old.definition);
     check_source(old, query);
-    check_shape(old, before, parts);
     check_window(old, parts);
+    check_shape(old, before, parts);
     if (!are_same_sets(old.definition, old.definition->groupingSets, query, query->groupingSets))
         refuse_change(old, "the grouping sets", kGroupsStay);
     if (parts.first_row)
@@ -336,6 +346,7 @@ Merged merge_parts(const Replaced &old, Query *query, const Decomposition &parts
         column->flat = pg::flatten_join_columns(query, reinterpret_cast<Node *>(column->expr));
     Merger merger{&old, query, &parts, old_columns(old, before), NIL, false};
     int const num_old = list_length(merger.before);
+    check_step(merger);
     for (int i = 0; i < num_old; i++)
         merger.after = lappend(merger.after, nullptr);
     place_columns(&merger);

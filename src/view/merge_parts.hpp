@@ -13,6 +13,7 @@ namespace pipeline::view {
 
 /// The old query of a view.
 struct Replaced {
+    const char *kind;  ///< "continuous view" or "continuous transform"
     const char *name;  ///< of the view
     Query *definition; ///< what is folded
     Query *reading;    ///< what is read; nullptr for a transform

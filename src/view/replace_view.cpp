@@ -158,7 +158,7 @@ Replacement plan_replacement(const ViewStmt *statement, const ContinuousQuery *q
     replacement.query = query;
     replacement.prepared = is_view ? prepare_view_query(statement, options, analysed)
                                    : prepare_transform_query(statement, options, analysed);
-    replacement.old = {get_rel_name(query->view), stored_query(query->definition),
+    replacement.old = {kind_of(query), get_rel_name(query->view), stored_query(query->definition),
                        is_view ? stored_query(query->view) : nullptr,
                        is_view ? stored_window(query->view) : nullptr};
     pg::drop_rule_entries(replacement.old.definition);
@@ -190,10 +190,10 @@ void notice_seam(const Replacement &replacement, bool has_backlog)
 {
     bool const is_view = replacement.query->kind == QueryKind::kView;
     ereport(NOTICE,
-            (errmsg("the new query of %s \"%s\" counts from now on", kind_of(replacement.query),
+            (errmsg("%s \"%s\" goes by its new query from now on", replacement.old.kind,
                     replacement.old.name),
-             has_backlog ? errdetail("It takes the rows that wait, too, since the view is stopped.")
-                         : errdetail("What was written before was counted by the old query."),
+             has_backlog ? errdetail("Rows that wait go by it, too, since the view is stopped.")
+                         : errdetail("Rows written before went by the old query."),
              is_view ? errhint("To begin anew, use pipelinedb.truncate_continuous_view().") : 0));
 }
 
