@@ -116,7 +116,7 @@ for my $point (qw(replace_locked replace_stored)) {
 
 # ---- a worker that has folded less than was committed -----------------------------------------
 
-my $held = hold_worker($node);
+my $held = hold_worker($node, 'fold_before_snapshot');
 sql('SELECT write_rows(10, NULL)');
 my ($status, $out, $errors) = $node->psql('postgres', "SET statement_timeout = '300ms';
     CREATE OR REPLACE VIEW v AS SELECT k, count(*)$columns FROM s GROUP BY k;");
