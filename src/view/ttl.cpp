@@ -285,6 +285,14 @@ void check_owner(const RangeVar *name, Oid relid, Oid, void *)
 
 } // namespace
 
+Node *ttl_condition(const Query *reading)
+{
+    for (auto *one : pg::each<Node>(conjuncts_of(reading->jointree->quals)))
+        if (is_ttl(one))
+            return one;
+    return nullptr;
+}
+
 const ContinuousQuery *lock_expiring_view(text *name, LOCKMODE table_lock)
 {
     RangeVar *const range = makeRangeVarFromNameList(textToQualifiedNameList(name));

@@ -23,6 +23,9 @@ const ContinuousQuery *lock_expiring_view(text *name, LOCKMODE table_lock);
 /// add_ttl() from the stored options, when a dump is restored: the view has the condition already.
 void restore_ttl(Oid view, Oid matrel, List *options);
 
+/// The condition by which a view's own query leaves out what has expired; nullptr: there is none.
+Node *ttl_condition(const Query *reading);
+
 /// Those of `options` that restore_ttl() needs.
 List *ttl_options(List *options);
 
