@@ -114,6 +114,33 @@ CREATE OR REPLACE VIEW w WITH (sw = '2 hours', sw_column = at) AS SELECT k, coun
 CREATE OR REPLACE VIEW w WITH (sw = '1 hour', sw_column = at, step_factor = 50) AS
     SELECT k, count(*), sum(n) FROM s GROUP BY k;
 
+-- what expires, partitions, primary keys
+CREATE VIEW ex WITH (ttl = '1 hour', ttl_column = 'last') AS SELECT k, max(at) AS last FROM s GROUP BY k;
+INSERT INTO s VALUES ('a', 1, 1, pipelinedb.clock()), ('old', 1, 1, pipelinedb.clock() - interval '50 min');
+CREATE OR REPLACE VIEW ex WITH (ttl = '60 min', ttl_column = 'last') AS
+    SELECT k, max(at) AS last, count(*) FROM s GROUP BY k HAVING count(*) < 9;
+SELECT regexp_replace(pg_get_viewdef('ex'), '.*WHERE', 'WHERE');
+SELECT k, count FROM ex ORDER BY k;
+CREATE OR REPLACE VIEW ex AS SELECT k, max(at) AS last, count(*) FROM s GROUP BY k;
+SELECT regexp_replace(pg_get_viewdef('ex'), '.*WHERE', 'WHERE'), reloptions FROM pg_class WHERE oid = 'ex'::regclass;
+CREATE OR REPLACE VIEW ex WITH (ttl = '2 hours', ttl_column = 'last') AS SELECT k, max(at) AS last, count(*) FROM s GROUP BY k;
+CREATE VIEW parts WITH (partition_by = at, partition_duration = '1 day') AS SELECT at, count(*) FROM s GROUP BY at;
+INSERT INTO s VALUES ('a', 1, 1, '2024-01-01 12:00'), ('b', 2, 1, '2024-01-02 12:00');
+SELECT pipelinedb.flush();
+CREATE OR REPLACE VIEW parts WITH (partition_by = at, partition_duration = '1 day') AS
+    SELECT at, count(*), count(n) AS count2, sum(n) FROM s GROUP BY at;
+INSERT INTO s VALUES ('a', 3, 1, '2024-01-01 12:00'), ('b', 4, 1, '2024-01-03 12:00');
+SELECT pipelinedb.flush();
+SELECT count, count2, sum FROM parts ORDER BY at LIMIT 3;
+CREATE OR REPLACE VIEW parts WITH (partition_by = at, partition_duration = '2 days') AS
+    SELECT at, count(*), count(n) AS count2, sum(n) FROM s GROUP BY at;
+CREATE VIEW pkv WITH (pk = k) AS SELECT k, count(*) FROM s GROUP BY k;
+INSERT INTO s VALUES ('a', 1);
+CREATE OR REPLACE VIEW pkv WITH (pk = k) AS SELECT k, count(*), sum(n) FROM s GROUP BY k;
+INSERT INTO s VALUES ('a', 1);
+TABLE pkv;
+CREATE OR REPLACE VIEW pkv WITH (pk = sum) AS SELECT k, count(*), sum(n) FROM s GROUP BY k;
+
 -- joins: conditions may change, and tables be added
 CREATE TABLE dim (k text PRIMARY KEY, name text);
 CREATE TABLE dim2 (k text PRIMARY KEY, factor int);

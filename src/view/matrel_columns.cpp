@@ -4,6 +4,7 @@
 #include "pg/scope.hpp"
 
 extern "C" {
+#include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
 }
 
@@ -67,11 +68,12 @@ void add_matrel_columns(Oid matrel, const Decomposition &parts, int num_old)
     }
     if (additions == NIL)
         return;
-    AlterTableInternal(matrel, additions, false);
+    bool const has_partitions = get_rel_relkind(matrel) == RELKIND_PARTITIONED_TABLE;
+    AlterTableInternal(matrel, additions, has_partitions);
     CommandCounterIncrement();
     if (defaults == NIL)
         return;
-    AlterTableInternal(matrel, defaults, false);
+    AlterTableInternal(matrel, defaults, has_partitions);
     CommandCounterIncrement();
 }
 

@@ -11,17 +11,17 @@
 #include "view/merge_parts.hpp"
 #include "view/output.hpp"
 #include "view/output_checks.hpp"
-#include "view/output_function.hpp"
 #include "view/query_checks.hpp"
 #include "view/reading.hpp"
 #include "view/reloptions.hpp"
-#include "view/ttl.hpp"
+#include "view/replace_options.hpp"
 #include "view/replace_seam.hpp"
+#include "view/ttl.hpp"
 #include "view/view_options.hpp"
 
 extern "C" {
-#include "commands/tablespace.h"
 #include "commands/view.h"
+#include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 }
 
@@ -47,11 +47,6 @@ Oid existing_relation(const ViewStmt *statement)
 const char *kind_name(QueryKind kind)
 {
     return kind == QueryKind::kTransform ? "a continuous transform" : "a continuous view";
-}
-
-const char *kind_of(const ContinuousQuery *query)
-{
-    return query->kind == QueryKind::kTransform ? "continuous transform" : "continuous view";
 }
 
 [[noreturn]] void refuse_internal(const ContinuousQuery *query, Oid relid)
@@ -81,38 +76,6 @@ const ContinuousQuery *lock_query(Oid view, QueryKind kind)
     if (query->kind != kind)
         refuse_exchange(view, kind_of(query), kind_name(kind));
     return query;
-}
-
-// ---- options -------------------------------------------------------------------------
-
-[[noreturn]] void refuse_option(const char *name, const ContinuousQuery *query)
-{
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("cannot change option \"%s\" of %s \"%s\"", name, kind_of(query),
-                           get_rel_name(query->view)),
-                    errhint("Leave it out: what it was stays.")));
-    pg_unreachable();
-}
-
-/// What belongs to the table can be changed there; here it must be what it is.
-void check_options(const ViewOptions &options, const ContinuousQuery *query)
-{
-    if (query->kind == QueryKind::kTransform) {
-        OutputFunction const function = parse_output_function(options.output_function);
-        if (OidIsValid(function.function) &&
-            (!OidIsValid(query->output) || !is_called_for_output(function, query->output)))
-            refuse_option("outputfunc", query);
-        return;
-    }
-    pg::with_relation(query->matrel, AccessShareLock, [&](Relation rel) {
-        if (options.fillfactor >= 0 &&
-            options.fillfactor != RelationGetFillFactor(rel, HEAP_DEFAULT_FILLFACTOR))
-            refuse_option("fillfactor", query);
-        Oid const space = OidIsValid(rel->rd_rel->reltablespace) ? rel->rd_rel->reltablespace
-                                                                 : MyDatabaseTableSpace;
-        if (options.tablespace != nullptr && get_tablespace_oid(options.tablespace, false) != space)
-            refuse_option("tablespace", query);
-    });
 }
 
 const Interval *stored_window(Oid view)
@@ -163,6 +126,8 @@ Replacement plan_replacement(const ViewStmt *statement, const ContinuousQuery *q
                        is_view ? stored_query(query->view) : nullptr,
                        is_view ? stored_window(query->view) : nullptr};
     pg::drop_rule_entries(replacement.old.definition);
+    if (is_view)
+        pg::drop_rule_entries(replacement.old.reading);
     replacement.merged =
         merge_parts(replacement.old, replacement.prepared.query, replacement.prepared.parts);
     if (!is_view)
@@ -185,6 +150,17 @@ void store_definition(const Replacement &replacement)
     CommandCounterIncrement();
     announce_change();
     spool::wake_worker_at_commit(query->worker);
+}
+
+/// What has expired is left out as before.
+Query *new_reading(const Replacement &replacement)
+{
+    Query *const reading = reading_query(replacement.prepared.query, replacement.merged.parts,
+                                         replacement.query->matrel);
+    Node *const ttl = ttl_condition(replacement.old.reading);
+    if (ttl != nullptr)
+        reading->jointree->quals = make_and_qual(reading->jointree->quals, ttl);
+    return reading;
 }
 
 void notice_seam(const Replacement &replacement, bool has_backlog)
@@ -234,7 +210,7 @@ void replace_query(pg::UtilityCall &call, pg::UtilityNext next, Query *query, Qu
     check_kind_of_view(statement);
     ViewOptions const options = parse_view_options(statement->options);
     const ContinuousQuery *const ours = lock_query(existing_relation(statement), kind);
-    check_options(options, ours);
+    check_same_options(options, ours);
     Replacement const replacement = plan_replacement(statement, ours, options, query);
     bool const folds_alike = replacement.merged.folds_alike;
     Seam const seam = folds_alike ? Seam::kNone : make_seam(ours);
@@ -248,7 +224,6 @@ void replace_query(pg::UtilityCall &call, pg::UtilityNext next, Query *query, Qu
             : reading_query(replacement.prepared.query, replacement.merged.parts, ours->matrel);
     StoreViewQuery(ours->view, shown, true);
     CommandCounterIncrement();
-    renew_ttl(*ours);
     if (OidIsValid(ours->output))
         check_has_output(ours);
     pg::stop_point("replace_stored");

@@ -285,19 +285,12 @@ void check_owner(const RangeVar *name, Oid relid, Oid, void *)
 
 } // namespace
 
-void renew_ttl(const ContinuousQuery &view)
+Node *ttl_condition(const Query *reading)
 {
-    if (option_value(stored_options(view.view), kTtlOption) == nullptr)
-        return;
-    Query *const query = stored_query(view.view);
-    auto const index = linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex;
-    Var *const stored = pg::with_relation(view.matrel, AccessShareLock, [&](Relation rel) {
-        Form_pg_attribute const attribute =
-            TupleDescAttr(RelationGetDescr(rel), view.expire_column - 1);
-        return makeVar(index, view.expire_column, attribute->atttypid, attribute->atttypmod,
-                       attribute->attcollation, 0);
-    });
-    change_query(view, {&view.expire_after, {InvalidAttrNumber, stored}});
+    for (auto *one : pg::each<Node>(conjuncts_of(reading->jointree->quals)))
+        if (is_ttl(one))
+            return one;
+    return nullptr;
 }
 
 const ContinuousQuery *lock_expiring_view(text *name, LOCKMODE table_lock)

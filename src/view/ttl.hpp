@@ -16,15 +16,15 @@ namespace pipeline::view {
 /// What WITH (ttl = …, ttl_column = …) asks for, of a view that has just been registered.
 void add_ttl(Oid view, const ViewOptions &options);
 
-/// After the query of the view was replaced: the condition is a part of it.
-void renew_ttl(const ContinuousQuery &view);
-
 /// For set_ttl() and ttl_expire(): the continuous view of that name, locked against other changes
 /// of it, and its table. Raises an error unless the current user owns it.
 const ContinuousQuery *lock_expiring_view(text *name, LOCKMODE table_lock);
 
 /// add_ttl() from the stored options, when a dump is restored: the view has the condition already.
 void restore_ttl(Oid view, Oid matrel, List *options);
+
+/// The condition by which a view's own query leaves out what has expired; nullptr: there is none.
+Node *ttl_condition(const Query *reading);
 
 /// Those of `options` that restore_ttl() needs.
 List *ttl_options(List *options);
