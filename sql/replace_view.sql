@@ -134,12 +134,12 @@ SELECT pipelinedb.flush();
 SELECT count, count2, sum FROM parts ORDER BY at LIMIT 3;
 CREATE OR REPLACE VIEW parts WITH (partition_by = at, partition_duration = '2 days') AS
     SELECT at, count(*), count(n) AS count2, sum(n) FROM s GROUP BY at;
-CREATE VIEW pkv WITH (pk = k) AS SELECT k, count(*) FROM s GROUP BY k;
+CREATE VIEW pkv WITH (pk = 'k') AS SELECT k, count(*) FROM s GROUP BY k;
 INSERT INTO s VALUES ('a', 1);
-CREATE OR REPLACE VIEW pkv WITH (pk = k) AS SELECT k, count(*), sum(n) FROM s GROUP BY k;
+CREATE OR REPLACE VIEW pkv WITH (pk = 'k') AS SELECT k, count(*), sum(n) FROM s GROUP BY k;
 INSERT INTO s VALUES ('a', 1);
 TABLE pkv;
-CREATE OR REPLACE VIEW pkv WITH (pk = sum) AS SELECT k, count(*), sum(n) FROM s GROUP BY k;
+CREATE OR REPLACE VIEW pkv WITH (pk = 'sum') AS SELECT k, count(*), sum(n) FROM s GROUP BY k;
 
 -- joins: conditions may change, and tables be added
 CREATE TABLE dim (k text PRIMARY KEY, name text);

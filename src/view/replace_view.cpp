@@ -22,6 +22,7 @@
 extern "C" {
 #include "commands/view.h"
 #include "nodes/makefuncs.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/lmgr.h"
 }
 
@@ -126,8 +127,6 @@ Replacement plan_replacement(const ViewStmt *statement, const ContinuousQuery *q
                        is_view ? stored_query(query->view) : nullptr,
                        is_view ? stored_window(query->view) : nullptr};
     pg::drop_rule_entries(replacement.old.definition);
-    if (is_view)
-        pg::drop_rule_entries(replacement.old.reading);
     replacement.merged =
         merge_parts(replacement.old, replacement.prepared.query, replacement.prepared.parts);
     if (!is_view)
@@ -158,8 +157,11 @@ Query *new_reading(const Replacement &replacement)
     Query *const reading = reading_query(replacement.prepared.query, replacement.merged.parts,
                                          replacement.query->matrel);
     Node *const ttl = ttl_condition(replacement.old.reading);
-    if (ttl != nullptr)
-        reading->jointree->quals = make_and_qual(reading->jointree->quals, ttl);
+    if (ttl == nullptr)
+        return reading;
+    auto *const from = linitial_node(RangeTblRef, replacement.old.reading->jointree->fromlist);
+    ChangeVarNodes(ttl, from->rtindex, 1, 0);
+    reading->jointree->quals = make_and_qual(reading->jointree->quals, ttl);
     return reading;
 }
 
@@ -218,10 +220,8 @@ void replace_query(pg::UtilityCall &call, pg::UtilityNext next, Query *query, Qu
     replace_shown(call, next, statement, ours->view);
     if (!folds_alike)
         store_definition(replacement);
-    Query *const shown =
-        kind == QueryKind::kTransform
-            ? empty_query(replacement.prepared.query)
-            : reading_query(replacement.prepared.query, replacement.merged.parts, ours->matrel);
+    Query *const shown = kind == QueryKind::kTransform ? empty_query(replacement.prepared.query)
+                                                       : new_reading(replacement);
     StoreViewQuery(ours->view, shown, true);
     CommandCounterIncrement();
     if (OidIsValid(ours->output))
