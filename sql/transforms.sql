@@ -35,7 +35,7 @@ SELECT name FROM pipelinedb.views ORDER BY name;
 -- into streams, several at once
 CREATE VIEW into_two WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('d1', 'tf.d2')) AS
     SELECT k, t FROM s WHERE k > 100;
-CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('d3', 'd1')) AS
+CREATE VIEW stamped WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('d3', 'd1')) AS
     SELECT k, t, arrival_timestamp AS at FROM s WHERE k < -100;
 CREATE VIEW into_three WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('d3')) AS
     SELECT k, t, '2020-01-01 UTC'::timestamptz AS at FROM s WHERE k < -100;
@@ -114,7 +114,6 @@ CREATE VIEW x WITH (action = materialize, outputfunc = log_row) AS SELECT k FROM
 CREATE VIEW x WITH (outputfunc = log_row) AS SELECT count(*) FROM s;
 CREATE MATERIALIZED VIEW x WITH (action = transform) AS SELECT k FROM s;
 CREATE OR REPLACE VIEW plain WITH (action = transform) AS SELECT k FROM s;
-CREATE RECURSIVE VIEW x (k) WITH (action = transform) AS SELECT k FROM s;
 CREATE TEMP VIEW x WITH (action = transform) AS SELECT k FROM s;
 -- refused: functions
 CREATE VIEW x WITH (action = transform, outputfunc) AS SELECT k, t FROM s;
@@ -208,6 +207,13 @@ GRANT INSERT ON d1 TO tf_owner;
 SELECT pipelinedb.activate('theirs');
 SELECT pipelinedb.flush();
 SELECT * FROM v1 WHERE k > 10000;
+
+-- the names of targets do not depend on who looks
+SET search_path = public;
+CREATE VIEW tf.far WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('tf.d2')) AS SELECT k, t FROM tf.s WHERE k > 20000;
+CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('tf.s')) AS SELECT number, word FROM tf.d2;
+SET search_path = tf, public;
+SELECT name, tgargs FROM pipelinedb.transforms WHERE tgfunc = 'pipelinedb.insert_into_stream'::regproc ORDER BY name;
 
 -- renamed, moved, paused, dropped
 ALTER VIEW theirs RENAME TO moved;

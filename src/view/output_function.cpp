@@ -11,6 +11,7 @@ extern "C" {
 #include "commands/trigger.h"
 #include "parser/parse_func.h"
 #include "parser/parser.h"
+#include "utils/builtins.h"
 #include "utils/varlena.h"
 }
 
@@ -74,14 +75,37 @@ OutputFunction parse_string(const char *text)
     return parsed;
 }
 
-/// The targets of the trigger that a stream's rows go to, if it is insert_into_stream().
+RangeVar *range_of(const char *name)
+{
+    return makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+}
+
+/// The targets of the trigger that a stream's rows go to, if it is insert_into_stream(). One that
+/// was dropped or renamed since gets no rows.
 List *targets_of(const Trigger *trigger)
 {
     List *targets = NIL;
-    if (trigger->tgfoid == insert_into_stream_function())
-        for (int i = 0; i < trigger->tgnargs; i++)
-            targets = lappend_oid(targets, named_stream(trigger->tgargs[i]));
+    if (trigger->tgfoid != insert_into_stream_function())
+        return targets;
+    for (int i = 0; i < trigger->tgnargs; i++)
+        if (Oid const target = RangeVarGetRelid(range_of(trigger->tgargs[i]), NoLock, true);
+            OidIsValid(target))
+            targets = lappend_oid(targets, target);
     return targets;
+}
+
+/// The streams with their schemas: the search path of whoever looks at the trigger later, a restore
+/// too, is another one.
+List *qualified_streams(const List *names)
+{
+    List *qualified = NIL;
+    for (auto *name : pg::each<Node>(names)) {
+        Oid const stream = named_stream(strVal(name));
+        char *const text = quote_qualified_identifier(get_namespace_name(get_rel_namespace(stream)),
+                                                      get_rel_name(stream));
+        qualified = lappend(qualified, makeString(text));
+    }
+    return qualified;
 }
 
 List *targets_of_output(Oid output)
@@ -145,7 +169,12 @@ OutputFunction parse_output_function(const DefElem *option)
 /// The server checks that it is a trigger function, and the right to call it.
 void call_for_output(const OutputFunction &function, Oid output)
 {
-    if (function.function == insert_into_stream_function())
+    bool const inserts = function.function == insert_into_stream_function();
+    if (inserts && function.args == NIL)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("function insert_into_stream needs the name of a stream"),
+                        errhint("Write outputfunc = pipelinedb.insert_into_stream('stream').")));
+    if (inserts)
         pg::with_relation(output, AccessShareLock, [&](Relation rel) {
             for (auto *name : pg::each<Node>(function.args))
                 check_target(named_stream(strVal(name)), RelationGetDescr(rel));
@@ -155,7 +184,7 @@ void call_for_output(const OutputFunction &function, Oid output)
     statement->relation =
         makeRangeVar(get_namespace_name(get_rel_namespace(output)), get_rel_name(output), -1);
     statement->funcname = function.name;
-    statement->args = function.args;
+    statement->args = inserts ? qualified_streams(function.args) : function.args;
     statement->row = true;
     statement->timing = TRIGGER_TYPE_AFTER;
     statement->events = TRIGGER_TYPE_INSERT;
@@ -208,8 +237,7 @@ Oid insert_into_stream_function()
 
 Oid named_stream(const char *name)
 {
-    RangeVar *const range =
-        makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+    RangeVar *const range = range_of(name);
     Oid const relid = RangeVarGetRelid(range, NoLock, false);
     if (!is_stream(relid))
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),

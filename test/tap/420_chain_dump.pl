@@ -37,7 +37,7 @@ sql('source', q{
     CREATE VIEW noted WITH (action = transform, outputfunc = note('it''s', '')) AS
         SELECT (new).n - coalesce((old).n, 0) AS n FROM output_of('a');
     CREATE VIEW of_noted AS SELECT sum(n) AS n, count(*) AS rows FROM output_of('noted');
-    CREATE VIEW passed WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('app.dest')) AS
+    CREATE VIEW passed WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('dest')) AS
         SELECT (new).n::numeric AS n FROM output_of('c') WHERE (new).n > 0;
     CREATE VIEW arrived AS SELECT max(n) AS n FROM dest;
     CREATE VIEW unread WITH (action = transform) AS SELECT k, v FROM written;
