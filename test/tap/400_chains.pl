@@ -168,8 +168,14 @@ sub scenario {
     $base{appended} = [ 0, 0 ];
     exact("$name: and so do its own readers");
 
-    writer_beside(sub { create_late("late$_") for 1 .. 3; });
-    exact("$name: readers created while rows come");
+    writer_beside(sub {
+        create_late("late$_") for 1 .. 4;
+        # One that goes on, and one whose rows go to the spool.
+        sql("SELECT pipelinedb.deactivate('late4')");
+        sql("DROP VIEW late2; DROP VIEW late4");
+    });
+    delete @base{qw(late2 late4)};
+    exact("$name: readers created and dropped while rows come");
 
     # A function that fails stops its transform, and nothing else.
     sql("CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
