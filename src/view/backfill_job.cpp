@@ -1,7 +1,7 @@
 #include "view/backfill_job.hpp"
 
 #include "pg/scope.hpp"
-#include "view/catalog.hpp"
+#include "view/catalog_row.hpp"
 #include "view/rejected.hpp"
 
 extern "C" {
@@ -43,20 +43,7 @@ enum Column : AttrNumber {
     kNumColumns = kMessage
 };
 
-/// Calls `fn(tuple)` for the row of `view`, as a new snapshot sees it; false if there is none.
-template <typename Fn> bool with_row(Relation rel, Oid view, Fn &&fn)
-{
-    ScanKeyData key;
-    ScanKeyInit(&key, kView, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
-    SysScanDesc scan =
-        systable_beginscan(rel, catalog_relation("backfill_job_pkey"), true, nullptr, 1, &key);
-    HeapTuple const tuple = systable_getnext(scan);
-    bool const found = HeapTupleIsValid(tuple);
-    if (found)
-        fn(tuple);
-    systable_endscan(scan);
-    return found;
-}
+constexpr char kKey[] = "backfill_job_pkey";
 
 /// Calls `fn(rel, tuple)` for the row until that does not return TM_Updated: another session has
 /// changed it, and a new version is there.
@@ -69,7 +56,7 @@ template <typename Fn> TM_Result with_last_version(Oid view, Fn &&fn)
         TM_Result result = TM_Updated;
         while (result == TM_Updated) {
             result = TM_Deleted;
-            with_row(rel, view, [&](HeapTuple tuple) { result = fn(rel, tuple); });
+            with_row(rel, kKey, kView, view, [&](HeapTuple tuple) { result = fn(rel, tuple); });
             CHECK_FOR_INTERRUPTS();
         }
         return result;
@@ -169,7 +156,8 @@ BackfillJob *find_backfill(Oid view)
 {
     return pg::with_relation(catalog_relation("backfill_job"), AccessShareLock, [&](Relation rel) {
         BackfillJob *job = nullptr;
-        with_row(rel, view, [&](HeapTuple tuple) { job = read_job(tuple, RelationGetDescr(rel)); });
+        with_row(rel, kKey, kView, view,
+                 [&](HeapTuple tuple) { job = read_job(tuple, RelationGetDescr(rel)); });
         return job;
     });
 }
@@ -221,7 +209,7 @@ void store_backfill(const BackfillJob &job)
         fill_progress(job, values, nulls);
         for (int column = kPosition; column <= kNumColumns; column++)
             replace[column - 1] = true;
-        with_row(rel, job.view, [&](HeapTuple tuple) {
+        with_row(rel, kKey, kView, job.view, [&](HeapTuple tuple) {
             CatalogTupleUpdate(
                 rel, &tuple->t_self,
                 heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace));

@@ -2,6 +2,7 @@
 
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "view/catalog_row.hpp"
 #include "view/creation_settings.hpp"
 
 extern "C" {
@@ -132,23 +133,6 @@ ContinuousQuery *query_of(HeapTuple tuple, TupleDesc desc)
     }
     query->output = nulls[kOutput - 1] ? InvalidOid : DatumGetObjectId(values[kOutput - 1]);
     return query;
-}
-
-/// Calls `fn(tuple)` for the row whose column `column` is `relid`; false if there is none.
-/// A NULL snapshot makes systable_beginscan take a new one, since pipelinedb.query is no
-/// system catalog (snapmgr.c, GetNonHistoricCatalogSnapshot).
-template <typename Fn>
-bool with_row(Relation rel, const char *index, Column column, Oid relid, Fn &&fn)
-{
-    ScanKeyData key;
-    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-    SysScanDesc scan = systable_beginscan(rel, catalog_relation(index), true, nullptr, 1, &key);
-    HeapTuple const tuple = systable_getnext(scan);
-    bool const found = HeapTupleIsValid(tuple);
-    if (found)
-        fn(tuple);
-    systable_endscan(scan);
-    return found;
 }
 
 int by_age(const ListCell *left, const ListCell *right)

@@ -13,7 +13,7 @@
 #include "pg/stop_points.hpp"
 #include "spool/rendezvous.hpp"
 #include "spool/writer.hpp"
-#include "view/catalog.hpp"
+#include "view/catalog_row.hpp"
 #include "view/create_view.hpp"
 #include "view/decompose.hpp"
 #include "view/matrel.hpp"
@@ -36,22 +36,7 @@ namespace {
 
 enum Column : AttrNumber { kView = 1, kSeen, kXid, kSeq, kNumColumns = kSeq };
 
-/// Calls `fn(tuple)` for the row of `view`, if there is one. A NULL snapshot makes
-/// systable_beginscan take a new one for a table that is no system catalog (snapmgr.c,
-/// GetNonHistoricCatalogSnapshot).
-template <typename Fn> bool with_row(Relation rel, Oid view, Fn &&fn)
-{
-    ScanKeyData key;
-    ScanKeyInit(&key, kView, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
-    SysScanDesc scan =
-        systable_beginscan(rel, catalog_relation("truncation_pkey"), true, nullptr, 1, &key);
-    HeapTuple const tuple = systable_getnext(scan);
-    bool const found = HeapTupleIsValid(tuple);
-    if (found)
-        fn(tuple);
-    systable_endscan(scan);
-    return found;
-}
+constexpr char kKey[] = "truncation_pkey";
 
 void store(Oid view, const Seam &seam)
 {
@@ -63,8 +48,9 @@ void store(Oid view, const Seam &seam)
         values[kXid - 1] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
         values[kSeq - 1] = Int64GetDatum(seam.seq);
         HeapTuple const tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-        bool const found = with_row(
-            rel, view, [&](HeapTuple old) { CatalogTupleUpdate(rel, &old->t_self, tuple); });
+        bool const found = with_row(rel, kKey, kView, view, [&](HeapTuple old) {
+            CatalogTupleUpdate(rel, &old->t_self, tuple);
+        });
         if (!found)
             CatalogTupleInsert(rel, tuple);
     });
@@ -199,7 +185,7 @@ uint64 last_truncation_of(Oid view)
 {
     uint64 xid = 0;
     pg::with_relation(catalog_relation("truncation"), AccessShareLock, [&](Relation rel) {
-        with_row(rel, view, [&](HeapTuple tuple) {
+        with_row(rel, kKey, kView, view, [&](HeapTuple tuple) {
             bool isnull;
             xid = DatumGetUInt64(heap_getattr(tuple, kXid, RelationGetDescr(rel), &isnull));
         });
@@ -213,7 +199,8 @@ void delete_truncation(Oid view)
     if (!OidIsValid(catalog))
         return;
     pg::with_relation(catalog, RowExclusiveLock, [&](Relation rel) {
-        with_row(rel, view, [&](HeapTuple tuple) { CatalogTupleDelete(rel, &tuple->t_self); });
+        with_row(rel, kKey, kView, view,
+                 [&](HeapTuple tuple) { CatalogTupleDelete(rel, &tuple->t_self); });
     });
 }
 

@@ -3,6 +3,8 @@
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
 
+#include "view/catalog_row.hpp"
+
 extern "C" {
 #include "catalog/indexing.h"
 #include "utils/fmgroids.h"
@@ -20,21 +22,7 @@ enum Column : AttrNumber { kView = 1, kEdge, kNumColumns = kEdge };
 /// Rows that leave one by one are looked at so often.
 constexpr int64 kShortestMove = USECS_PER_SEC;
 
-/// A NULL snapshot makes systable_beginscan take a new one for a table that is no system catalog
-/// (snapmgr.c, GetNonHistoricCatalogSnapshot).
-template <typename Fn> bool with_row(Relation rel, Oid view, Fn &&fn)
-{
-    ScanKeyData key;
-    ScanKeyInit(&key, kView, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
-    SysScanDesc scan =
-        systable_beginscan(rel, catalog_relation("window_edge_pkey"), true, nullptr, 1, &key);
-    HeapTuple const tuple = systable_getnext(scan);
-    bool const found = HeapTupleIsValid(tuple);
-    if (found)
-        fn(tuple);
-    systable_endscan(scan);
-    return found;
-}
+constexpr char kKey[] = "window_edge_pkey";
 
 TimestampTz shifted(TimestampTz time, const Interval &size, PGFunction function)
 {
@@ -74,7 +62,7 @@ TimestampTz read_edge(Oid view)
 {
     return pg::with_relation(catalog_relation("window_edge"), AccessShareLock, [&](Relation rel) {
         TimestampTz edge = DT_NOBEGIN;
-        with_row(rel, view, [&](HeapTuple tuple) {
+        with_row(rel, kKey, kView, view, [&](HeapTuple tuple) {
             bool isnull;
             edge = DatumGetTimestampTz(heap_getattr(tuple, kEdge, RelationGetDescr(rel), &isnull));
         });
@@ -89,8 +77,9 @@ void store_edge(Oid view, TimestampTz edge)
         bool nulls[kNumColumns] = {};
         HeapTuple const tuple =
             heap_form_tuple(RelationGetDescr(rel), const_cast<Datum *>(values), nulls);
-        bool const found = with_row(
-            rel, view, [&](HeapTuple old) { CatalogTupleUpdate(rel, &old->t_self, tuple); });
+        bool const found = with_row(rel, kKey, kView, view, [&](HeapTuple old) {
+            CatalogTupleUpdate(rel, &old->t_self, tuple);
+        });
         if (!found)
             CatalogTupleInsert(rel, tuple);
     });
@@ -103,7 +92,8 @@ void forget_edge(Oid view)
     if (!OidIsValid(catalog))
         return;
     pg::with_relation(catalog, RowExclusiveLock, [&](Relation rel) {
-        with_row(rel, view, [&](HeapTuple tuple) { CatalogTupleDelete(rel, &tuple->t_self); });
+        with_row(rel, kKey, kView, view,
+                 [&](HeapTuple tuple) { CatalogTupleDelete(rel, &tuple->t_self); });
     });
 }
 

@@ -15,7 +15,7 @@ srand($seed);
 note("PIPELINE_SEED=$seed");
 
 my $node = new_node('window_output', 'pipelinedb.clock_offset' => '0', autovacuum => 'off',
-    restart_after_crash => 'off');
+    restart_after_crash => 'off', wal_level => 'replica', max_wal_senders => '4', hot_standby => 'on');
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # Views over windows of 100 s in steps of 10 s; each has a reader that adds up all changes.
@@ -148,6 +148,26 @@ move_clock(40);
 check('with a late reader');
 is(sql("SELECT coalesce(l.n, 0) + $then = o.n FROM late l, of_everything o"), 't',
     'a late reader gets what changes after it');
+views_are_active($node);
+
+# A standby that takes over goes on where the edges of the windows were.
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+insert_rows(100);
+check('before the primary is lost');
+$node->wait_for_catchup($standby);
+my $shown = sql('SELECT n FROM of_per_key');
+$node->stop('immediate');
+$node = $standby;
+is(sql('SELECT n FROM of_per_key'), $shown, 'a standby shows the same');
+$node->promote;
+move_clock(35);
+insert_rows(60);
+check('after a promotion');
+move_clock(200);
+check('an empty window after a promotion');
 views_are_active($node);
 $node->stop;
 done_testing();
