@@ -244,6 +244,7 @@ CREATE OR REPLACE VIEW total AS SELECT count(*), sum(n), avg(n), max(n), min(n) 
 CREATE VIEW lowest AS SELECT min((new).min) AS new, min((old).min) AS old, sum((delta).count) AS count
     FROM pipelinedb.output_of('total');
 INSERT INTO s VALUES ('o', 1);
+SELECT pipelinedb.flush();
 INSERT INTO s VALUES ('o', -1000);
 TABLE over;
 TABLE out;
