@@ -251,6 +251,13 @@ inline constexpr Oid kIntervalAvgSerialize = InvalidOid;
 inline constexpr Oid kIntervalAvgDeserialize = InvalidOid;
 #endif
 
+/// Of a query without LIMIT; 17 has no name of its own for it.
+#if PG_VERSION_NUM >= 170000
+inline constexpr LimitOption kNoLimitOption = LIMIT_OPTION_COUNT;
+#else
+inline constexpr LimitOption kNoLimitOption = LIMIT_OPTION_DEFAULT;
+#endif
+
 using Walker = bool (*)(Node *node, void *context);
 using Mutator = Node *(*) (Node *node, void *context);
 

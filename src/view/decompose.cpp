@@ -368,7 +368,7 @@ Query *definition_query(Query *query, const Decomposition &parts)
     definition->targetList = NIL;
     definition->havingQual = nullptr;
     definition->limitCount = definition->limitOffset = nullptr;
-    definition->limitOption = LIMIT_OPTION_DEFAULT;
+    definition->limitOption = pg::kNoLimitOption;
     if (!parts.first_row) {
         definition->distinctClause = definition->sortClause = NIL;
         definition->hasDistinctOn = false;

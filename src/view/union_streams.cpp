@@ -90,7 +90,7 @@ Query *wrap_union(Query *query)
     outer->hasSubLinks = query->hasSubLinks;
     query->sortClause = NIL;
     query->limitOffset = query->limitCount = nullptr;
-    query->limitOption = LIMIT_OPTION_DEFAULT;
+    query->limitOption = pg::kNoLimitOption;
     query->hasSubLinks = false;
 
     ParseState *const pstate = make_parsestate(nullptr);
