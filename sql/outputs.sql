@@ -218,6 +218,67 @@ DROP VIEW top RESTRICT;
 DROP VIEW top CASCADE;
 DROP VIEW glob, hav, hav_r CASCADE;
 SELECT relname FROM pg_class WHERE relnamespace = 'os'::regnamespace AND relname ~ '^(glob|hav|top)';
+-- what is the same is no change, however it is stored
+CREATE FOREIGN TABLE more (k int, t text, p point, at timestamptz) SERVER pipelinedb;
+CREATE TYPE pair AS (a int, b text);
+CREATE VIEW longest AS SELECT k, max(t) AS t, count(*) FILTER (WHERE t = 'x') AS x FROM more GROUP BY k;
+CREATE VIEW longest_r AS SELECT (new).k, count(*) AS changes, count(old) AS updates, max(length((old).t)) AS old,
+    max(length((new).t)) AS new FROM output_of('longest') GROUP BY 1;
+INSERT INTO more VALUES (1, repeat('zyx', 3000)), (2, (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i));
+INSERT INTO more VALUES (1, 'a'), (2, '');
+INSERT INTO more VALUES (1, 'b'), (2, '');
+TABLE longest_r ORDER BY k;
+INSERT INTO more VALUES (1, 'x'), (2, 'x');
+TABLE longest_r ORDER BY k;
+
+-- grouping sets, composite keys, the first rows of a key, columns named as those of the stream
+CREATE VIEW sets AS SELECT k, t, grouping(k, t) AS g, count(*) AS n FROM more GROUP BY GROUPING SETS ((k), (t), ());
+CREATE VIEW sets_r AS SELECT (new).k, (new).t, (new).g, sum((new).n - coalesce((old).n, 0)) AS n FROM output_of('sets') GROUP BY 1, 2, 3;
+CREATE VIEW pairs AS SELECT ROW(k, t)::pair AS p, count(*) AS n FROM more GROUP BY 1;
+CREATE VIEW pairs_r AS SELECT ((new).p).a, max((new).n) AS n, count(*) AS changes FROM output_of('pairs') GROUP BY 1;
+CREATE VIEW latest AS SELECT DISTINCT ON (k) k, t, at FROM more ORDER BY k, at DESC NULLS LAST;
+CREATE VIEW latest_r AS SELECT (old).t AS old, (new).t AS new FROM output_of('latest') WHERE (new).at IS NOT NULL;
+CREATE VIEW dist_k AS SELECT DISTINCT k FROM more;
+CREATE VIEW dist_r AS SELECT (new).k, count(*) AS n, count(old) AS olds FROM output_of('dist_k') GROUP BY 1;
+CREATE VIEW timed AS SELECT true AS old, max(arrival_timestamp) AS arrival_timestamp, count(*) AS new FROM more;
+CREATE VIEW timed_r AS SELECT (new).new, (new).arrival_timestamp <= arrival_timestamp AS later FROM output_of('timed');
+INSERT INTO more VALUES (1, 'a', NULL, '2020-01-01 UTC'), (1, 'b', NULL, NULL), (NULL, 'a', NULL, NULL), (NULL, NULL, NULL, NULL);
+INSERT INTO more VALUES (1, 'a', NULL, '2019-01-01 UTC');
+INSERT INTO more VALUES (1, 'c', NULL, '2021-01-01 UTC');
+SELECT count(*) FROM ((TABLE sets EXCEPT TABLE sets_r) UNION (TABLE sets_r EXCEPT TABLE sets)) x;
+TABLE pairs_r ORDER BY a;
+TABLE latest_r ORDER BY new;
+TABLE dist_r ORDER BY k;
+TABLE timed_r ORDER BY new;
+
+-- names
+CREATE TABLE taken_osrel (n int);
+CREATE VIEW taken AS SELECT count(*) AS n FROM more;
+CREATE VIEW taken_r AS SELECT (new).n FROM output_of('taken');
+CREATE VIEW x AS SELECT (new).n FROM taken_osrel;
+CREATE VIEW "Ha ""ha'; x" AS SELECT k AS "select", count(*) AS "n""n" FROM more GROUP BY 1;
+CREATE VIEW ha_r AS SELECT (new)."select" AS k, (new)."n""n" AS n FROM output_of('os."Ha ""ha''; x"');
+CREATE VIEW ha_r2 AS SELECT count(*) AS n FROM os."Ha ""ha'; x_osrel";
+CREATE VIEW z_osrel AS SELECT count(*) AS n FROM more;
+CREATE VIEW z_r AS SELECT (new).n FROM z_osrel_osrel;
+CREATE VIEW abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk AS SELECT count(*) AS n FROM more;
+CREATE VIEW abc_r AS SELECT (new).n FROM output_of('abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk');
+INSERT INTO more VALUES (1, 'a');
+SELECT t.n, ha_r.*, ha_r2.n, z_r.n, abc_r.n FROM taken_r t, ha_r, ha_r2, z_r, abc_r;
+SELECT name, streams FROM pipelinedb.views WHERE name ~ '(taken|ha|z|abc)_r' ORDER BY name;
+
+-- FROM items that are none
+CREATE VIEW x AS SELECT count(*) FROM output_of('dist_k') a JOIN output_of('dist_k') b ON true;
+CREATE VIEW x AS SELECT count(*) FROM output_of('dist_k') a, more;
+CREATE VIEW x AS SELECT count(*) FROM more WHERE k IN (SELECT (new).k FROM output_of('dist_k'));
+CREATE VIEW x AS SELECT o FROM output_of('dist_k') o;
+
+-- a reader that discards rows begins anew
+SELECT pipelinedb.deactivate('dist_r', true);
+INSERT INTO more VALUES (50, 'lost');
+SELECT pipelinedb.activate('dist_r');
+INSERT INTO more VALUES (51, 'seen');
+SELECT * FROM dist_r WHERE k >= 50;
 SET client_min_messages = warning;
 DROP SCHEMA os, os2 CASCADE;
 RESET client_min_messages;

@@ -1,13 +1,12 @@
 // combine_table(): rows of a table that looks like the one behind a continuous view are merged
 // into it, as if their rows had come through the stream.
 //
-// Owns: nothing. May call: matrel_writer, view_machine, emission, hand_over, view. Invariants: the
+// Owns: nothing. May call: matrel_writer, view_machine, emission, view. Invariants: the
 // table is read as the caller, and written as the view's owner, as a tick does; the fold worker
 // sets the view aside while the lock is held; readers of the view's output get the changes from
 // the spool.
 #include "fold/emission.hpp"
 #include "fold/group_places.hpp"
-#include "fold/hand_over.hpp"
 #include "fold/matrel_writer.hpp"
 #include "fold/view_machine.hpp"
 #include "pg/compat.hpp"
@@ -186,7 +185,7 @@ List *readers_of(const view::ContinuousQuery &query)
     if (OidIsValid(query.output))
         for (auto *reader : pg::each<view::ContinuousQuery>(view::list_queries()))
             if (reader->reads_stream(query.output) && !reader->lost)
-                readers = lappend(readers, reader);
+                readers = lappend_oid(readers, reader->view);
     return readers;
 }
 
@@ -199,7 +198,8 @@ void begin_output(Merge *merge)
         return;
     LockRelationOid(query.output, AccessShareLock);
     merge->view.windowed = view::has_window(&query);
-    if (readers_of(query) != NIL || has_triggers(query.output))
+    merge->view.readers = readers_of(query);
+    if (merge->view.readers != NIL || has_triggers(query.output))
         merge->view.emission = begin_emission(&merge->view, merge->context);
 }
 
@@ -209,11 +209,13 @@ void end_output(Merge *merge)
         return;
     int count;
     const EmittedChunk *const chunks = emitted_chunks(merge->view.emission, &count);
-    if (count == 0)
+    if (count == 0 && !went_to_spool(merge->view.emission))
         return;
-    for (auto *reader : pg::each<view::ContinuousQuery>(readers_of(merge->view.query))) {
-        spool_emitted(reader->view, merge->view.query.output, chunks, count);
-        spool::wake_worker_at_commit(reader->worker);
+    for (Oid const reader : pg::each_oid(merge->view.readers)) {
+        if (count > 0)
+            (void) spool_changes(reader, merge->view.query.output, chunks, count);
+        if (const view::ContinuousQuery *const query = view::find_query(reader); query != nullptr)
+            spool::wake_worker_at_commit(query->worker);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "pg/clock.hpp"
 #include "pg/list.hpp"
 #include "pg/scope.hpp"
+#include "pg/settings.hpp"
 #include "spool/slot_batch.hpp"
 #include "view/output.hpp"
 #include "view/stream_rules.hpp"
@@ -14,6 +15,7 @@ extern "C" {
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 }
 
 #include <algorithm>
@@ -37,18 +39,22 @@ struct Firing {
     Relation output; ///< nullptr: it has none
     EState *estate;
     ResultRelInfo *target;
+    int nwaiting; ///< rows that they have not seen yet
 };
 
 struct Emission {
     MemoryContext context;
     MemoryContext scratch; ///< reset after each row
     FoldedView *view;
-    spool::SlotBatch *batch;
-    TupleTableSlot *row; ///< of the output stream
-    int arrival;         ///< index of arrival_timestamp in it
+    FmgrInfo same_image;
+    spool::SlotBatch *batch; ///< nullptr: only triggers want the rows
+    TupleTableSlot *row;     ///< of the output stream
+    int arrival;             ///< index of arrival_timestamp in it
     EmittedChunk *chunks;
     int nchunks;
     int capacity;
+    Size bytes;   ///< of the chunks
+    bool spooled; ///< they are in the spool, as all that follows
     RowOfView shown;
     Firing firing;
     WindowOutput *window; ///< nullptr: the view has none
@@ -61,9 +67,14 @@ void *place_chunk(void *arg, std::size_t bound)
     return MemoryContextAllocHuge(static_cast<Emission *>(arg)->context, bound);
 }
 
-void take_chunk(void *arg, int32 nrows, void *chunk, std::size_t size)
+/// Of the memory for groups, what the changes of one view may take: a chain has several.
+Size memory_limit()
 {
-    auto *const emission = static_cast<Emission *>(arg);
+    return static_cast<Size>(settings::fold_memory) * 1024 / 4;
+}
+
+void keep_chunk(Emission *emission, const EmittedChunk &chunk)
+{
     if (emission->nchunks == emission->capacity) {
         emission->capacity = std::max(16, emission->capacity * 2);
         Size const bytes = sizeof(EmittedChunk) * static_cast<Size>(emission->capacity);
@@ -71,7 +82,31 @@ void take_chunk(void *arg, int32 nrows, void *chunk, std::size_t size)
             emission->chunks == nullptr ? MemoryContextAlloc(emission->context, bytes)
                                         : repalloc_huge(emission->chunks, bytes));
     }
-    emission->chunks[emission->nchunks++] = {nrows, chunk, size};
+    emission->chunks[emission->nchunks++] = chunk;
+    emission->bytes += chunk.size;
+}
+
+void spool_for_all(const Emission *emission, const EmittedChunk *chunks, int count)
+{
+    for (Oid const reader : pg::each_oid(emission->view->readers))
+        (void) spool_changes(reader, emission->view->query.output, chunks, count);
+}
+
+/// Those in memory first, so that the order stays. They are not freed: if the subtransaction is
+/// rolled back they are needed once more.
+void take_chunk(void *arg, int32 nrows, void *bytes, std::size_t size)
+{
+    auto *const emission = static_cast<Emission *>(arg);
+    EmittedChunk const chunk{nrows, bytes, size};
+    if (!emission->spooled && emission->bytes + size <= memory_limit()) {
+        keep_chunk(emission, chunk);
+        return;
+    }
+    if (!emission->spooled && emission->nchunks > 0)
+        spool_for_all(emission, emission->chunks, emission->nchunks);
+    emission->spooled = true;
+    spool_for_all(emission, &chunk, 1);
+    pfree(bytes);
 }
 
 /// The view's own query, but for what orders and limits it: a condition leaves out groups.
@@ -108,13 +143,15 @@ NullableDatum shown_row(RowOfView &row, TupleTableSlot *stored)
     return {ExecFetchSlotHeapTupleDatum(row.result), false};
 }
 
-bool is_same(NullableDatum left, NullableDatum right)
+/// What was stored may be compressed, and what has just been computed not.
+bool is_same(Emission *emission, NullableDatum left, NullableDatum right)
 {
     if (left.isnull || right.isnull)
         return left.isnull == right.isnull;
     auto *const a = DatumGetPointer(left.value);
     auto *const b = DatumGetPointer(right.value);
-    return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+    return (VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0) ||
+           DatumGetBool(FunctionCall2(&emission->same_image, left.value, right.value));
 }
 
 void set(Emission *emission, int i, NullableDatum value)
@@ -145,25 +182,47 @@ void open_firing(Firing *firing, Oid output)
     AfterTriggerBeginQuery();
 }
 
+/// What a trigger's function keeps for its next call lives as long as the turn.
+void fire(Firing *firing)
+{
+    pg::in_context(firing->estate->es_query_cxt, [&] { AfterTriggerEndQuery(firing->estate); });
+    firing->nwaiting = 0;
+}
+
 void close_firing(Firing *firing)
 {
     if (firing->output == nullptr)
         return;
-    AfterTriggerEndQuery(firing->estate);
+    fire(firing);
     ExecCloseResultRelations(firing->estate);
     FreeExecutorState(firing->estate);
     table_close(firing->output, NoLock);
     *firing = {};
 }
 
+/// The server's queue takes memory for each row: of many, those so far are shown to the triggers
+/// at once.
+constexpr int kFireAtOnce = 65536;
+
+void queue_row(Firing *firing, TupleTableSlot *row)
+{
+    if (firing->nwaiting == kFireAtOnce) {
+        fire(firing);
+        AfterTriggerBeginQuery();
+    }
+    ExecARInsertTriggers(firing->estate, firing->target, row, NIL, nullptr);
+    ResetPerTupleExprContext(firing->estate);
+    firing->nwaiting++;
+}
+
 /// The other columns of the row have been set.
 void add_row(Emission *emission)
 {
     ExecStoreVirtualTuple(emission->row);
-    spool::add_slot(emission->batch, emission->row);
+    if (emission->batch != nullptr)
+        spool::add_slot(emission->batch, emission->row);
     if (emission->firing.output != nullptr)
-        ExecARInsertTriggers(emission->firing.estate, emission->firing.target, emission->row, NIL,
-                             nullptr);
+        queue_row(&emission->firing, emission->row);
     ExecClearTuple(emission->row);
     MemoryContextReset(emission->scratch);
 }
@@ -191,12 +250,14 @@ Emission *begin_emission(FoldedView *view, MemoryContext context)
         emission->context = context;
         emission->view = view;
         emission->scratch = AllocSetContextCreate(context, "emitted row", ALLOCSET_DEFAULT_SIZES);
+        fmgr_info_cxt(F_RECORD_IMAGE_EQ, &emission->same_image, context);
         pg::with_relation(view->query.output, NoLock, [&](Relation output) {
             TupleDesc const descriptor = CreateTupleDescCopy(RelationGetDescr(output));
             emission->row = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
             emission->arrival = descriptor->natts - 1;
-            emission->batch =
-                spool::make_slot_batch(descriptor, context, {place_chunk, take_chunk, emission});
+            if (view->readers != NIL)
+                emission->batch = spool::make_slot_batch(descriptor, context,
+                                                         {place_chunk, take_chunk, emission});
         });
         return emission;
     });
@@ -231,7 +292,7 @@ void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *aft
         NullableDatum const none{Datum(0), true};
         NullableDatum const old = before != nullptr ? shown_row(emission->shown, before) : none;
         NullableDatum const now = shown_row(emission->shown, after);
-        if (is_same(old, now)) {
+        if (is_same(emission, old, now)) {
             MemoryContextReset(emission->scratch);
             return;
         }
@@ -246,7 +307,7 @@ void emit_change(Emission *emission, TupleTableSlot *before, TupleTableSlot *aft
 static void receive_change(NullableDatum before, NullableDatum now, void *arg)
 {
     auto *const emission = static_cast<Emission *>(arg);
-    if (is_same(before, now))
+    if (is_same(emission, before, now))
         return;
     ExecClearTuple(emission->row);
     add_change(emission, before, now);
@@ -282,16 +343,28 @@ void emit_row(Emission *emission, TupleTableSlot *row)
     add_row(emission);
 }
 
+static void flush(Emission *emission)
+{
+    if (emission->batch != nullptr)
+        spool::flush_batch(emission->batch);
+}
+
 EmissionMark mark_emission(Emission *emission)
 {
-    spool::flush_batch(emission->batch);
-    return {emission->nchunks};
+    flush(emission);
+    return {emission->nchunks, emission->spooled};
 }
 
 void roll_back_emission(Emission *emission, EmissionMark mark)
 {
-    spool::clear_batch(emission->batch);
-    emission->nchunks = mark.nchunks;
+    if (emission->batch != nullptr)
+        spool::clear_batch(emission->batch);
+    while (emission->nchunks > mark.nchunks) {
+        const EmittedChunk &last = emission->chunks[--emission->nchunks];
+        emission->bytes -= last.size;
+        pfree(last.bytes);
+    }
+    emission->spooled = mark.spooled;
     // The turn has ended by an error: what it had opened went with its memory.
     emission->shown = {};
     emission->firing = {};
@@ -301,9 +374,14 @@ void roll_back_emission(Emission *emission, EmissionMark mark)
 
 const EmittedChunk *emitted_chunks(Emission *emission, int *count)
 {
-    spool::flush_batch(emission->batch);
-    *count = emission->nchunks;
+    flush(emission);
+    *count = emission->spooled ? 0 : emission->nchunks;
     return emission->chunks;
+}
+
+bool went_to_spool(const Emission *emission)
+{
+    return emission->spooled;
 }
 
 } // namespace pipeline::fold

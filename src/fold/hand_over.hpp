@@ -1,6 +1,6 @@
 // The way of emitted rows to the queries that read them.
 //
-// Owns: nothing. May call: emission, collect, spool/writer. Invariants: each reader of a view's
+// Owns: nothing. May call: emission, collect, spooled_changes. Invariants: each reader of a view's
 // output gets every row once: in the tick that emitted it, in memory, or if it is not folded in
 // that tick, from the spool, where the tick's own transaction writes a copy that names the reader.
 // A reader gets the rows of one view in the order of the changes.
@@ -16,9 +16,6 @@ void begin_hand_over();
 
 /// After the turn of `view`: its readers that have their turns in this tick, later, get the rows.
 void hand_over(FoldedView *view, Collection *collection);
-
-/// Writes rows of `output` to the spool, for one of the views that read it.
-void spool_emitted(Oid reader, Oid output, const EmittedChunk *chunks, int count);
 
 /// After the last turn: what is left for readers that had none. True if there was anything.
 bool spool_leftovers();
