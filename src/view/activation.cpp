@@ -10,6 +10,7 @@
 #include "view/catalog.hpp"
 #include "view/create_view.hpp"
 #include "view/ddl.hpp"
+#include "view/output.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -34,6 +35,10 @@ bool restart_lost(Oid view)
     // A tick that ran while it was detached may have given it a row in between (fold/setback).
     spool::delete_progress(view);
     CommandCounterIncrement();
+    List *streams = NIL;
+    for (int i = 0; i < query->nstreams; i++)
+        streams = lappend_oid(streams, query->streams[i]);
+    hold_outputs(streams);
     start_counting(*query);
     mark_found(view, spool::last_chunk_seq());
     return true;
