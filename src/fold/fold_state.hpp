@@ -75,7 +75,9 @@ struct FoldedView {
     // outside of transactions.
     char name[NAMEDATALEN];
     int64 unreported;
-    TimestampTz reported_at; ///< the last line
+    TimestampTz reported_at;       ///< the last line
+    TimestampTz retry_reported_at; ///< the last one that says that the view is retried ...
+    int retry_sqlstate;            ///< ... and why
     int last_sqlstate;
     char last_error[256];
 

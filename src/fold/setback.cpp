@@ -30,7 +30,7 @@ void postpone(Consumer *consumer, ViewResult result)
     consumer->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), consumer->retry_delay);
 }
 
-/// One line a minute and view about rejected rows.
+/// One line a minute and view about rejected rows, and one about failures.
 constexpr int kReportInterval = 60000;
 
 /// A view with bad rows goes with the others again when there was none for so long.
@@ -78,13 +78,21 @@ void report_stop(const FoldedView *view, const ViewOutcome &outcome)
                      quote_literal_cstr(name))));
 }
 
-/// Once per series of failures. A lock that somebody holds is not worth a line.
-void report_retry(const FoldedView *view, const ViewOutcome &outcome)
+/// Once per series of failures, and of the same error once a minute: a view that gets on in small
+/// pieces only fails now and then, when it tries a larger one. A lock that somebody holds is not
+/// worth a line.
+void report_retry(FoldedView *view, const ViewOutcome &outcome)
 {
-    if (outcome.result != ViewResult::kBlocked && view->consumer->retry_delay < 100)
-        ereport(LOG, (errcode(outcome.sqlstate),
-                      errmsg("continuous view \"%s\" is retried: %s",
-                             get_rel_name(view->query.view), outcome.message)));
+    TimestampTz const now = GetCurrentTimestamp();
+    if (outcome.result == ViewResult::kBlocked || view->consumer->retry_delay >= 100 ||
+        (view->retry_sqlstate == outcome.sqlstate &&
+         now < TimestampTzPlusMilliseconds(view->retry_reported_at, kReportInterval)))
+        return;
+    view->retry_reported_at = now;
+    view->retry_sqlstate = outcome.sqlstate;
+    ereport(LOG,
+            (errcode(outcome.sqlstate), errmsg("continuous view \"%s\" is retried: %s",
+                                               get_rel_name(view->query.view), outcome.message)));
 }
 
 } // namespace

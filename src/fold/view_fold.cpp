@@ -384,6 +384,8 @@ ViewOutcome fold_carefully(FoldedView *view, Collection &collection, int i)
     release_advisory_locks();
     if (bad.gave_up)
         take_smaller_piece(collection, bad.done);
+    else if (failure.sqlstate == ERRCODE_QUERY_CANCELED)
+        take_smaller_piece(collection, 0); // it may only have too much to do
     return {bad.gave_up ? ViewResult::kSmaller : classify(failure.sqlstate), failure.sqlstate,
             failure.message, 0};
 }
