@@ -363,6 +363,12 @@ Datum pipeline_flush(PG_FUNCTION_ARGS)
 
     (void) fcinfo;
     require_preload();
+    if (am_fold_worker())
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot execute %s in a fold worker", "pipelinedb.flush()"),
+                        errdetail("It would wait for itself."),
+                        errhint("Take it out of the functions that the query or a trigger of its "
+                                "output calls.")));
     if (RecoveryInProgress())
         ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
                         errmsg("cannot execute %s during recovery", "pipelinedb.flush()")));
