@@ -142,11 +142,18 @@ CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stre
 CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('s')) AS SELECT k, t FROM output_of('plain');
 CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('s')) AS SELECT k, t FROM output_of('alarm');
 CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('s')) AS SELECT k, NULL::text FROM output_of('v1') o, LATERAL (SELECT (o.new).k) y;
-CREATE TRIGGER back AFTER INSERT ON plain_osrel FOR EACH ROW EXECUTE FUNCTION pipelinedb.insert_into_stream('s');
-INSERT INTO s VALUES (7000, 'never back');
+CREATE TRIGGER back AFTER INSERT ON plain_osrel FOR EACH ROW EXECUTE FUNCTION pipelinedb.insert_into_stream('d1', 's');
+CREATE TRIGGER back AFTER INSERT ON plain_osrel FOR EACH ROW EXECUTE FUNCTION pipelinedb.insert_into_stream('nothing', 'plain_osrel');
+-- one that becomes a cycle later
+CREATE FOREIGN TABLE away (k int, t text) SERVER pipelinedb;
+CREATE TRIGGER back AFTER INSERT ON plain_osrel FOR EACH ROW EXECUTE FUNCTION pipelinedb.insert_into_stream('tf.away');
+ALTER FOREIGN TABLE away RENAME TO away_no_more;
+ALTER FOREIGN TABLE s RENAME TO away;
+INSERT INTO away VALUES (7000, 'never back');
 SELECT pipelinedb.flush();
 SELECT name, state, sqlstate, message FROM pipelinedb.transforms WHERE name = 'plain';
-DROP TRIGGER IF EXISTS back ON plain_osrel;
+ALTER FOREIGN TABLE away RENAME TO s;
+DROP TRIGGER back ON plain_osrel;
 SELECT pipelinedb.activate('plain');
 SELECT pipelinedb.flush();
 TABLE plain_r ORDER BY k, t;
@@ -245,6 +252,36 @@ DROP TRIGGER pipelinedb_output ON tf2.theirs_osrel;
 DROP TRIGGER pipelinedb_output ON logs_osrel;
 DROP VIEW logs, logs2;
 SELECT relname FROM pg_class WHERE relname ~ '^(logs|plain)' ORDER BY 1;
+
+-- what the streams themselves demand
+CREATE FOREIGN TABLE demanding (k int CHECK (k < 60002), t text DEFAULT 'unnamed', id serial, twice int GENERATED ALWAYS AS (k * 2) STORED) SERVER pipelinedb;
+CREATE VIEW demanded AS SELECT k, t, id, twice FROM demanding;
+CREATE VIEW demands WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('demanding')) AS
+    SELECT k, t, k - 60000 AS id FROM s WHERE k > 60000 AND k < 70000;
+CREATE VIEW x WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('demanding')) AS SELECT k, t FROM s;
+INSERT INTO s VALUES (60001, NULL), (60002, 'too much');
+SELECT pipelinedb.flush();
+TABLE demanded;
+SELECT state, rejected FROM pipelinedb.transforms WHERE name = 'demands';
+SELECT sqlstate, message, row - 'arrival_timestamp' AS row FROM pipelinedb.errors WHERE view = 'demands'::regclass;
+
+-- a statement's plans do not outlive it
+CREATE TABLE t2 (k int, t text);
+CREATE TRIGGER copied AFTER INSERT ON t2 FOR EACH ROW EXECUTE FUNCTION pipelinedb.insert_into_stream('tf.d1', 'tf.d2');
+INSERT INTO t2 VALUES (80001, 'a'), (80002, 'b');
+INSERT INTO t2 VALUES (80001, 'a');
+DO $$ BEGIN INSERT INTO tf.t2 VALUES (80003, 'rolled back'); RAISE 'now'; EXCEPTION WHEN raise_exception THEN NULL; END $$;
+SELECT count(*) FROM pg_backend_memory_contexts WHERE ident ~ '^INSERT INTO tf';
+SELECT pipelinedb.flush();
+SELECT * FROM v1 WHERE k > 80000 ORDER BY k;
+DROP VIEW demands;
+
+-- a function that waits for its own worker
+CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pipelinedb.flush(); RETURN NULL; END $$;
+CREATE VIEW waiting WITH (action = transform, outputfunc = waits) AS SELECT k FROM s WHERE k = 90000;
+INSERT INTO s VALUES (90000, '');
+SELECT pipelinedb.flush();
+SELECT state, sqlstate, message FROM pipelinedb.transforms WHERE name = 'waiting';
 SET client_min_messages = warning;
 DROP SCHEMA tf, tf2 CASCADE;
 RESET client_min_messages;

@@ -5,6 +5,7 @@
 #include "pg/scope.hpp"
 #include "view/catalog.hpp"
 #include "view/output.hpp"
+#include "view/output_function.hpp"
 #include "view/partition.hpp"
 #include "view/reloptions.hpp"
 #include "view/stream_rules.hpp"
@@ -305,12 +306,16 @@ void handle_create_trigger(pg::UtilityCall &call, pg::UtilityNext next)
     Oid const relid = named_relation(statement->relation);
     bool const fires = statement->row && statement->timing == TRIGGER_TYPE_AFTER &&
                        (statement->events & TRIGGER_TYPE_INSERT) != 0;
-    if (OidIsValid(relid) && !fires && is_stream(relid) && find_query_of_output(relid) != nullptr)
+    bool const of_output =
+        OidIsValid(relid) && is_stream(relid) && find_query_of_output(relid) != nullptr;
+    if (of_output && !fires)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("trigger \"%s\" would never fire", statement->trigname),
                         errdetail("Of output streams only AFTER INSERT ... FOR EACH ROW triggers "
                                   "are fired."),
                         errhint("Create such a trigger.")));
+    if (of_output)
+        check_trigger(statement, relid);
     next(call);
 }
 

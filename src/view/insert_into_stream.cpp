@@ -28,6 +28,7 @@ struct Target {
 /// What one call site needs, made at its first call.
 struct Site {
     MemoryContext context;
+    MemoryContextCallback release;
     Oid relation; ///< of the trigger
     int ntargets;
     Target *targets;
@@ -142,19 +143,34 @@ void prepare_target(Target *target, Relation stream, TupleDesc given, MemoryCont
         target->source[i] = list_nth_int(from, i);
         types[i] = TupleDescAttr(given, target->source[i])->atttypid;
     }
-    target->insert = SPI_prepare(insert_text(stream, to), target->ncolumns, types);
-    if (target->insert == nullptr || SPI_keepplan(target->insert) != 0)
+    SPIPlanPtr const plan = SPI_prepare(insert_text(stream, to), target->ncolumns, types);
+    if (plan == nullptr || SPI_keepplan(plan) != 0)
         elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+    target->insert = plan;
 }
 
-void check_cycle(Oid stream, Oid source)
+/// Plans that are kept lie in a context of their own (SPI_keepplan).
+extern "C" void pipeline_release_site(void *arg)
 {
-    if (is_stream(source) && leads_to(stream, list_make1_oid(source)))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-                        errmsg("rows of stream \"%s\" would come back to it", get_rel_name(source)),
-                        errdetail("What its trigger inserts into \"%s\" leads to it.",
-                                  get_rel_name(stream)),
-                        errhint("Insert into a stream that no query on the way back reads.")));
+    const auto *site = static_cast<const Site *>(arg);
+    for (int i = 0; i < site->ntargets; i++)
+        if (site->targets[i].insert != nullptr)
+            (void) SPI_freeplan(site->targets[i].insert);
+}
+
+/// Lives as long as the trigger's call information: to the end of a statement, or of a turn.
+Site *new_site(MemoryContext parent, const TriggerData *data)
+{
+    MemoryContext const context =
+        AllocSetContextCreate(parent, "pipelinedb.insert_into_stream", ALLOCSET_SMALL_SIZES);
+    auto *const site = static_cast<Site *>(MemoryContextAllocZero(context, sizeof(Site)));
+    site->context = context;
+    site->relation = RelationGetRelid(data->tg_relation);
+    site->targets = static_cast<Target *>(MemoryContextAllocZero(
+        context, sizeof(Target) * static_cast<Size>(data->tg_trigger->tgnargs)));
+    site->release = {pipeline_release_site, site, nullptr};
+    MemoryContextRegisterResetCallback(context, &site->release);
+    return site;
 }
 
 /// Within SPI.
@@ -163,19 +179,16 @@ Site *site_of(FunctionCallInfo fcinfo, const TriggerData *data)
     auto *site = static_cast<Site *>(fcinfo->flinfo->fn_extra);
     if (site != nullptr && site->relation == RelationGetRelid(data->tg_relation))
         return site;
-    MemoryContext const context = AllocSetContextCreate(
-        fcinfo->flinfo->fn_mcxt, "pipelinedb.insert_into_stream", ALLOCSET_SMALL_SIZES);
-    site = static_cast<Site *>(MemoryContextAllocZero(context, sizeof(Site)));
-    site->context = context;
-    site->relation = RelationGetRelid(data->tg_relation);
-    site->targets = static_cast<Target *>(MemoryContextAllocZero(
-        context, sizeof(Target) * static_cast<Size>(data->tg_trigger->tgnargs)));
+    if (site != nullptr)
+        MemoryContextDelete(site->context);
+    fcinfo->flinfo->fn_extra = nullptr;
+    site = new_site(fcinfo->flinfo->fn_mcxt, data);
     for (int i = 0; i < data->tg_trigger->tgnargs; i++) {
         Oid const stream = named_stream(data->tg_trigger->tgargs[i]);
-        check_cycle(stream, site->relation);
+        check_trigger(stream, site->relation);
         pg::with_relation(stream, AccessShareLock, [&](Relation rel) {
             prepare_target(&site->targets[site->ntargets++], rel,
-                           RelationGetDescr(data->tg_relation), context);
+                           RelationGetDescr(data->tg_relation), site->context);
         });
     }
     fcinfo->flinfo->fn_extra = site;

@@ -228,6 +228,26 @@ void check_no_cycle(const OutputFunction &function, const List *streams)
                      errhint("Insert into a stream that no query on the way back reads.")));
 }
 
+void check_trigger(Oid stream, Oid source)
+{
+    if (is_stream(source) && leads_to(stream, list_make1_oid(source)))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+                        errmsg("rows of stream \"%s\" would come back to it", get_rel_name(source)),
+                        errdetail("What its trigger inserts into \"%s\" leads to it.",
+                                  get_rel_name(stream)),
+                        errhint("Insert into a stream that no query on the way back reads.")));
+}
+
+void check_trigger(const CreateTrigStmt *statement, Oid source)
+{
+    if (LookupFuncName(statement->funcname, 0, nullptr, true) != insert_into_stream_function())
+        return;
+    for (auto *name : pg::each<Node>(statement->args))
+        if (Oid const target = RangeVarGetRelid(range_of(strVal(name)), NoLock, true);
+            OidIsValid(target))
+            check_trigger(target, source);
+}
+
 Oid insert_into_stream_function()
 {
     return LookupFuncName(

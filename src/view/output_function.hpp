@@ -27,6 +27,13 @@ bool is_called_for_output(const OutputFunction &function, Oid output);
 /// back to it.
 void check_no_cycle(const OutputFunction &function, const List *streams);
 
+/// Raises an error if what a trigger of `source` inserts into `stream` would come back to `source`.
+void check_trigger(Oid stream, Oid source);
+
+/// The same for a trigger that is being created. What it names and is not there is left to its
+/// first call: a dump may have such a trigger.
+void check_trigger(const CreateTrigStmt *statement, Oid source);
+
 /// True if rows of `stream` come, by views, transforms and their outputs, to one of `goals`.
 bool leads_to(Oid stream, const List *goals);
 
