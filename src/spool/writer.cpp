@@ -19,15 +19,14 @@ enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kOrigin, kNumColum
 constinit int64 chunk_counter = 0;
 constinit uint64 byte_counter = 0;
 
-/// With its padding; where it is NULL, it takes nothing.
-constexpr std::size_t kOriginSize = 2 * sizeof(Oid);
-
 } // namespace
 
 // Tuple header with its null bitmap, xid and seq (8 each), stream and nrows (4 each), the
-// length word of "batch".
-const std::size_t kMaxPageChunk =
-    MaxHeapTupleSize - MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(kNumColumns)) - 24 - VARHDRSZ;
+// length word of "batch", and "origin" with its padding: whoever encodes rows does not know yet
+// whether they will be for one view alone.
+const std::size_t kMaxPageChunk = MaxHeapTupleSize -
+                                  MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(kNumColumns)) - 24 -
+                                  VARHDRSZ - 2 * sizeof(Oid);
 
 StatementWriter *begin_statement(const Source *sources, int nsources, MemoryContext context)
 {
@@ -95,7 +94,7 @@ static void insert_chunk(const StatementWriter *writer, const Source &source, in
                          void *datum)
 {
     bool const has_origin = OidIsValid(source.origin);
-    bool const is_wide = VARSIZE(datum) - VARHDRSZ > kMaxPageChunk - (has_origin ? kOriginSize : 0);
+    bool const is_wide = VARSIZE(datum) - VARHDRSZ > kMaxPageChunk;
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
     values[kXid] = FullTransactionIdGetDatum(GetTopFullTransactionId());
