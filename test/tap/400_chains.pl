@@ -53,8 +53,8 @@ my $chain = <<"SQL";
 SQL
 my @readers = qw(by_three whole paused strict with_table third fourth appended ledger into_dest of_inserted);
 
-# What readers got less than the others, as [n, s].
-my (%base, $n, $s);
+# What readers got less than the others, as [n, s], and what was in the source when it was emptied.
+my (%base, $n, $s, @emptied);
 
 sub rows {
     my ($count) = @_;
@@ -74,6 +74,15 @@ sub write_rows {
     }
 }
 
+# So many that a tick takes only a piece.
+sub write_many {
+    my ($rows) = @_;
+    my $many = "INSERT INTO st SELECT 14 + g % 26, g % 7 FROM generate_series(1, $rows) g;";
+    sql(rand() < 0.5 ? $many : "BEGIN; SAVEPOINT x; $many ROLLBACK TO x; $many COMMIT");
+    $n += $rows;
+    $s += $_ % 7 for 1 .. $rows;
+}
+
 sub settled {
     my $done = wait_until(sub {
         return sql("SELECT pipelinedb.flush() AND count(*) = 0 FROM pipelinedb.views WHERE state <> 'active'") eq 't';
@@ -84,7 +93,7 @@ sub settled {
 sub exact {
     my ($name, @without) = @_;
     settled($name) unless @without;
-    is(sql('SELECT sum(n), sum(s) FROM a'), "$n|$s", "$name: the source is exact");
+    is(sql("SELECT sum(n) + $emptied[0], sum(s) + $emptied[1] FROM a"), "$n|$s", "$name: the source is exact");
     my @wrong;
     for my $reader (grep { my $r = $_; !grep { $_ eq $r } @without } @readers, grep { /late/ } keys %base) {
         my ($less_n, $less_s) = @{ $base{$reader} // [ 0, 0 ] };
@@ -133,7 +142,7 @@ sub scenario {
     sql("CREATE SCHEMA w; ALTER DATABASE postgres SET search_path = w, public");
     sql($chain);
     %base = ();
-    ($n, $s) = (0, 0);
+    ($n, $s, @emptied) = (0, 0, 0, 0);
     note("---- $name");
     write_rows(10);
     exact("$name: at first");
@@ -160,6 +169,18 @@ sub scenario {
     sql("SELECT pipelinedb.retry_errors('strict')");
     exact("$name: once they are mended");
 
+    # So is one that its table does not take.
+    sql('ALTER TABLE by_three_mrel ADD CONSTRAINT no_one CHECK (k <> 1) NOT VALID');
+    write_rows(3);
+    sql('SELECT pipelinedb.flush()');
+    exact("$name: rows that the table of a reader rejects", qw(by_three third fourth ledger into_dest of_inserted));
+    sql('ALTER TABLE by_three_mrel DROP CONSTRAINT no_one');
+    cmp_ok(sql("SELECT pipelinedb.retry_errors('by_three')"), '>', 0, 'are kept, too');
+    exact("$name: and come when it does");
+
+    write_many(20000);
+    exact("$name: after a large transaction");
+
     sql("SELECT pipelinedb.truncate_continuous_view('whole')");
     $base{whole} = [ $n, $s ];
     write_rows(5);
@@ -176,6 +197,11 @@ sub scenario {
     });
     delete @base{qw(late2 late4)};
     exact("$name: readers created and dropped while rows come");
+
+    sql("SELECT pipelinedb.truncate_continuous_view('a')");
+    @emptied = ($n, $s);
+    write_rows(5);
+    exact("$name: the source is emptied, those who read it are not");
 
     # A function that fails stops its transform, and nothing else.
     sql("CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
@@ -197,6 +223,8 @@ sub scenario {
 scenario('one worker', 'pipelinedb.num_workers' => 1, 'pipelinedb.vectorize' => 'on');
 scenario('two workers, small ticks', 'pipelinedb.num_workers' => 2, 'pipelinedb.vectorize' => 'off',
     'pipelinedb.fold_batch' => '256kB');
+scenario('three workers, writers that aggregate', 'pipelinedb.num_workers' => 3, 'pipelinedb.vectorize' => 'on',
+    'pipelinedb.fold_batch' => '256kB', 'pipelinedb.preaggregate_after' => 0);
 
 $node->stop;
 done_testing();
