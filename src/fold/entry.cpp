@@ -1,5 +1,6 @@
 #include "fold/entry.hpp"
 
+#include "fold/answers.hpp"
 #include "fold/assignment.hpp"
 #include "fold/attempts.hpp"
 #include "fold/emptying.hpp"
@@ -70,29 +71,6 @@ struct Pace {
 bool tends_spool()
 {
     return state().number == 0;
-}
-
-bool has_folded(const Consumer *consumer, spool::WaitKind kind, uint64 xid)
-{
-    const spool::XidSet &folded = consumer->progress.folded;
-    return kind == spool::WaitKind::kXid ? folded.contains(xid)
-                                         : spool::first_new(folded, latest_set()) >= xid;
-}
-
-/// Does a waiter's request hold? Views that are paused or failed do not count. Nobody waits for
-/// a view that has been set aside for longer than a passing lock: it may take hours.
-spool::Folded is_folded(spool::WaitKind kind, FullTransactionId xid, void *)
-{
-    spool::Folded answer = spool::Folded::kYes;
-    for (auto *consumer : pg::each<Consumer>(state().consumers)) {
-        bool const counts = consumer->is_shared() || has_running_view(consumer);
-        if (!counts || has_folded(consumer, kind, U64FromFullTransactionId(xid)))
-            continue;
-        if (!is_stuck(consumer))
-            return spool::Folded::kNo;
-        answer = spool::Folded::kPartly;
-    }
-    return answer;
 }
 
 /// Row versions pile up while something holds the removable horizon back (pg_dump, an idle
@@ -295,16 +273,6 @@ bool expires_soon()
     return wait >= 0 && wait < settings::idle_exit * 1000L;
 }
 
-/// Until the list of consumers is read again, one that was set aside is not in it.
-void answer(const RoundOutcome &round)
-{
-    if (round.failed || round.consumers_changed)
-        return;
-    if (state().number == 0)
-        spool::extend_requests(state().other_workers, state().other_epoch);
-    spool::answer_waiters(is_folded, nullptr);
-}
-
 } // namespace
 
 WorkerEnd run_worker()
@@ -334,7 +302,8 @@ WorkerEnd run_worker()
             return {wakes, false, 0};
         TimestampTz now = GetCurrentTimestamp();
         look_at_placement(&pace, &round, now);
-        answer(round);
+        // Until the list of consumers is read again, one that was set aside is not in it.
+        round.left_behind |= answer_requests(!round.failed && !round.consumers_changed);
         pace.failures = round.failed ? pace.failures + 1 : 0;
         bool const more_expired = remove_expired();
         if (pace.unwanted && !spool::has_waiters())

@@ -180,7 +180,9 @@ enum class Folded {
     kPartly, ///< but for views that have been set aside: blocked by somebody, or in trouble
     kYes
 };
-using FoldedTest = Folded (*)(WaitKind kind, FullTransactionId xid, void *arg);
+
+/// `request` is another number for each request.
+using FoldedTest = Folded (*)(uint64 request, WaitKind kind, FullTransactionId xid, void *arg);
 void answer_waiters(FoldedTest folded, void *arg);
 
 /// True while some request waits for this worker's answer.

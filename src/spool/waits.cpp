@@ -300,7 +300,8 @@ void answer_waiters(FoldedTest folded, void *arg)
         if ((word & mine) == 0 || (word & noted) == 0 ||
             ((word & kAskAll) != 0 && worker_number() == 0))
             return;
-        Folded const answer = folded(cell.kind, FullTransactionIdFromU64(cell.xid), arg);
+        uint64 const request = (word & kSerial) | static_cast<uint64>(procno);
+        Folded const answer = folded(request, cell.kind, FullTransactionIdFromU64(cell.xid), arg);
         if (answer == Folded::kNo)
             return;
         // Not if a view came to this worker in between.
@@ -328,21 +329,20 @@ bool has_waiters()
 namespace pipeline::spool {
 namespace {
 
-/// How often a row can come back to the spool on its way: triggers of output streams may insert
-/// into streams, and what another fold worker reads is handed to it that way.
+/// How often rows can go from one fold worker to another on their way; one worker alone sees to it
+/// that its answer covers what comes back to the spool.
 int count_hops()
 {
     int hops = 0;
-    for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries()))
-        if (OidIsValid(query->output) &&
-            (query->kind == view::QueryKind::kTransform || settings::num_workers > 1))
-            hops++;
+    if (settings::num_workers > 1)
+        for (auto *query : pg::each<view::ContinuousQuery>(view::list_queries()))
+            hops += OidIsValid(query->output) ? 1 : 0;
     return hops;
 }
 
 } // namespace
 
-/// Each further wait covers what the folds of the one before have written to streams.
+/// Each further wait covers what the folds of the one before have written to the spool.
 WaitResult flush()
 {
     WaitResult result = WaitResult::kDone;

@@ -18,6 +18,7 @@ enum SpoolColumn { kXid, kSeq, kStream, kRows, kBatch, kWide, kOrigin, kNumColum
 
 constinit int64 chunk_counter = 0;
 constinit uint64 byte_counter = 0;
+constinit FullTransactionId last_writer{};
 
 } // namespace
 
@@ -97,7 +98,8 @@ static void insert_chunk(const StatementWriter *writer, const Source &source, in
     bool const is_wide = VARSIZE(datum) - VARHDRSZ > kMaxPageChunk;
     Datum values[kNumColumns] = {};
     bool nulls[kNumColumns] = {};
-    values[kXid] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+    last_writer = GetTopFullTransactionId();
+    values[kXid] = FullTransactionIdGetDatum(last_writer);
     values[kSeq] = Int64GetDatum(++chunk_counter);
     values[kStream] = ObjectIdGetDatum(source.id);
     values[kRows] = Int32GetDatum(nrows);
@@ -152,6 +154,11 @@ void end_statement(StatementWriter *writer)
 int64 last_chunk_seq()
 {
     return chunk_counter;
+}
+
+uint64 last_written_xid()
+{
+    return U64FromFullTransactionId(last_writer);
 }
 
 uint64 written_bytes()

@@ -63,6 +63,9 @@ void end_statement(StatementWriter *writer);
 /// ascending numbers.
 int64 last_chunk_seq();
 
+/// The last transaction of this backend that wrote a chunk, if only to roll it back; 0 = none.
+uint64 last_written_xid();
+
 /// The bytes of all chunks that this backend wrote.
 uint64 written_bytes();
 

@@ -142,6 +142,30 @@ sql('INSERT INTO counted VALUES (4)');
 wait_folded($node);
 is(sql('SELECT n FROM anew'), '1', 'only what comes later is for the reader');
 
+# ---- who waits for his rows finds them at the end of a chain -----------------------------------------
+
+# The query in the middle is folded alone, since it has bad rows.
+sql(q{
+    CREATE FOREIGN TABLE begins (k int) SERVER pipelinedb;
+    CREATE FOREIGN TABLE ends (n int) SERVER pipelinedb;
+    CREATE VIEW first AS SELECT k, count(*) AS n FROM begins GROUP BY k;
+    CREATE VIEW second AS SELECT sum((new).n - coalesce((old).n, 0)) AS n, sum(1 / (new).k) FROM output_of('first');
+    CREATE VIEW third WITH (action = transform, outputfunc = pipelinedb.insert_into_stream('ends')) AS
+        SELECT (new).n::int AS n FROM output_of('second');
+    CREATE VIEW fourth AS SELECT max(n) AS n FROM ends;
+});
+for my $how ('SELECT pipelinedb.flush();', 'SET pipelinedb.read_own_writes = on;', 'SET pipelinedb.stream_insert_level = sync_commit;') {
+    my $script = "SELECT coalesce(max(n), 0) FROM fourth;\n";
+    my ($set) = $how =~ /^(SET.*)/;
+    $script .= ($set // '') . "\n" . join "\n", map { "INSERT INTO begins VALUES (0);\nINSERT INTO begins VALUES (1);\n" . ($set ? '' : $how)
+        . "\nSELECT n FROM fourth;" } 1 .. 8;
+    my ($out, @errors) = run_script($node, $script);
+    is("@errors", '', "$how no error");
+    my ($before, @seen) = grep { /^\d+$/ } split /\n/, $out;
+    is("@seen", join(' ', map { $before + $_ } 1 .. 8), "$how all of it is there");
+}
+sql("SELECT pipelinedb.clear_errors('second')");
+
 # ---- what functions leave behind ----------------------------------------------------------------
 
 sql(q{
