@@ -8,7 +8,7 @@ TOP=$(cd "$(dirname "$0")/.." && pwd -P)
 
 KINDS=${KINDS:-lint unit fuzz regress isolation prove}
 passed=0 failed=0
-declare -a summary=()
+declare -a summary=() failures=()
 
 # count KIND PASSED FAILED [NOTE]: adds one line to the summary.
 count() {
@@ -19,6 +19,18 @@ count() {
     else
         summary+=("$(printf '%-16s %d passed, %d failed%s' "$1" "$2" "$3" "${4:+ ($4)}")")
     fi
+}
+
+# keep_failures NAME FILE…: keeps the lines of logs that say what failed for the end of the
+# output. Of a run elsewhere the last lines are often all there is, and what fails once in a
+# hundred runs cannot be asked again.
+keep_failures() {
+    local name=$1 line
+    shift
+    while IFS= read -r line; do
+        failures+=("$name: ${line:0:300}")
+    done < <(cat "$@" 2>/dev/null | grep -E -A5 '^ *not ok|^# +Failed test|FAILED|error:|TRAP:|PANIC:' |
+        head -n 20)
 }
 
 title() { printf '\n== %s\n' "$*"; }
@@ -44,6 +56,7 @@ run_lint() {
     fi
     user perl "$WORK/src/test/lint/lint.pl" --self-test "${arguments[@]}" >"$WORK/lint.log" 2>&1
     grep -v '^ok ' "$WORK/lint.log"
+    keep_failures lint "$WORK/lint.log"
     count lint "$(grep -c '^ok ' "$WORK/lint.log")" "$(grep -c '^not ok ' "$WORK/lint.log")" \
         "$(grep -c '^skipped ' "$WORK/lint.log") skipped"
 }
@@ -56,6 +69,7 @@ run_unit_build() {
     if ! user make -C "$WORK/unit" -f "$WORK/src/test/unit.mk" -j"${JOBS:-$(nproc)}" "$1" \
         >"$log" 2>&1; then
         grep -E -A8 "error|Error|undefined|cannot find" "$log" | head -n 80
+        keep_failures "unit, $1" "$log"
         count "unit, $1" 0 1 "does not build"
         return
     fi
@@ -67,6 +81,7 @@ run_unit_build() {
     bad=$(sed -n 's/^test cases:.* \([0-9]*\) failed.*/\1/p' "$log" | tail -n 1)
     if [ "$status" != 0 ]; then
         tail -n 100 "$log"
+        keep_failures "unit, $1" "$log"
         [ "${bad:-0}" != 0 ] || bad=1
     fi
     count "unit, $1" "${good:-0}" "${bad:-0}"
@@ -88,6 +103,7 @@ run_fuzz() {
         count fuzz 1 0
     else
         tail -n 100 "$log"
+        keep_failures fuzz "$log"
         count fuzz 0 1
     fi
 }
@@ -122,6 +138,7 @@ run_pg_regress() {
         find "$WORK/$kind" -name regression.diffs -exec head -n 400 {} +
         grep -hE 'PANIC|FATAL|terminated by signal|TRAP' "$WORK/$kind/log/postmaster.log" 2>/dev/null |
             head -n 30
+        keep_failures "$kind" "$log"
     fi
     count "$kind" "$good" "$bad"
 }
@@ -172,6 +189,7 @@ run_perl() {
         if [ "$status" != 0 ]; then
             [ "$bad" != 0 ] || bad=1
             tail -n 60 "$log.log"
+            keep_failures "$name" "$log.log"
             grep -rhE 'PANIC|terminated by signal|TRAP|AddressSanitizer|runtime error:' \
                 "$log" --include='*.log' | head -n 20
             say "logs: $log.log and $log"
@@ -228,6 +246,10 @@ for kind in $KINDS; do
 done
 finished=yes
 
+if [ ${#failures[@]} != 0 ]; then
+    title "what failed"
+    printf '%s\n' "${failures[@]}"
+fi
 title summary
 [ "$failed${KEEP:-}" = 0 ] || say "the logs and the server's data are kept in $WORK"
 printf '%s\n' "${summary[@]}"
