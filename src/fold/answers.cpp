@@ -8,14 +8,17 @@
 #include "spool/writer.hpp"
 #include "spool/xid_sets.hpp"
 
+#include <algorithm>
+
 namespace pipeline::fold {
 namespace {
 
 /// A request whose own rows are folded, while what came of them may be in the spool.
 struct Pending {
     uint64 request;
-    uint64 horizon; ///< what has a smaller xid is to be folded, too
-    int rounds;     ///< so often the horizon may move
+    spool::Folded answer; ///< for what it asked about, and for the horizons before
+    uint64 horizon;       ///< what has a smaller xid is to be folded, too
+    int rounds;           ///< so often the horizon may move
 };
 
 struct Pass {
@@ -55,6 +58,12 @@ spool::Folded are_folded_until(uint64 horizon)
                                         : spool::Folded::kNo;
 }
 
+/// Of a request and what came of it, one may be there only partly.
+spool::Folded both(spool::Folded one, spool::Folded other)
+{
+    return std::min(one, other);
+}
+
 /// No chain is longer. Without a bound, nobody would be answered while others write and a reader is
 /// folded alone.
 int longest_way()
@@ -88,7 +97,7 @@ spool::Folded test_request(uint64 request, spool::WaitKind kind, FullTransaction
     auto *const pass = static_cast<Pass *>(arg);
     const Pending *const former = find_pending(request);
     spool::Folded const answer = former != nullptr
-                                     ? are_folded_until(former->horizon)
+                                     ? both(former->answer, are_folded_until(former->horizon))
                                      : are_folded(kind, U64FromFullTransactionId(xid));
     if (answer == spool::Folded::kNo) {
         if (former != nullptr)
@@ -101,10 +110,12 @@ spool::Folded test_request(uint64 request, spool::WaitKind kind, FullTransaction
     uint64 const horizon = spool::last_written_xid() + 1;
     if (horizon == 1 || horizon <= known || rounds == 0)
         return answer;
-    if (spool::Folded const all = are_folded_until(horizon); all != spool::Folded::kNo)
+    // The horizon may be older than what was asked about: it says nothing about that.
+    if (spool::Folded const all = both(answer, are_folded_until(horizon));
+        all != spool::Folded::kNo)
         return all;
     pass->delayed = true;
-    keep(pass, {request, horizon, rounds - 1});
+    keep(pass, {request, answer, horizon, rounds - 1});
     return spool::Folded::kNo;
 }
 

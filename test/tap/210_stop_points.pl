@@ -58,14 +58,13 @@ my $others = qr/(?:lost|truncate|reject|aggregate|create|backfill|discard|replac
 my @points = grep { !/^(?:$others)/ } all_stop_points();
 cmp_ok(scalar @points, '>=', 10, 'the sources have stop points');
 for my $point (@points) {
-    my $mark = $node->data_dir . "/pipelinedb_stop_$point";
-    unlink $mark;
+    unlink $node->data_dir . "/pipelinedb_stop_$point";
+    my $log = -s $node->logfile;
     # The crash may come at once, and take this session along.
     eval { set_conf($node, 'pipelinedb.stop_points' => "$point:crash") };
     $ledger->start(2, 700);
-    ok(defined wait_until(sub { -e $mark }, 60), "$point: crashed there");
+    ok(crashed_at($node, $point, $log), "$point: crashed there");
     $ledger->finish;
-    bring_back($node);
     set_conf($node, 'pipelinedb.stop_points' => '');
     is_exact("crash at $point");
 }

@@ -149,9 +149,9 @@ for my $sql ("INSERT INTO events VALUES (1, 1, 1, '')", 'COPY events FROM STDIN'
 
 # Every snapshot of the standby is a state that the primary's views had: views that folded the
 # same ticks agree in it.
-$ledger->start(3, 1500);
-my ($differences, $changes, $last) = (0, 0, '');
-for (1 .. 50) {
+my ($differences, $changes, $last, $looks) = (0, 0, '', 0);
+sub look {
+    $looks++;
     my ($differs, $now) = split /\|/, $standby->safe_psql('postgres',
         "SELECT count(DISTINCT sums), max(sums) FROM (
             SELECT concat(sum(n), ' ', sum(s)) AS sums FROM per_writer
@@ -161,9 +161,15 @@ for (1 .. 50) {
     $changes++ if $now ne $last;
     $last = $now;
 }
-is($differences, 0, 'views agree in every snapshot of the standby');
-cmp_ok($changes, '>', 5, "while they change ($changes times)");
-$ledger->finish;
+# How many changes a look can see depends on how the processors are shared among all.
+for (1 .. 10) {
+    $ledger->start(3, 1500);
+    look() for 1 .. 50;
+    $ledger->finish;
+    last if $changes > 10;
+}
+is($differences, 0, "views agree in every snapshot of the standby ($looks)");
+cmp_ok($changes, '>', 10, "while they change ($changes times)");
 
 # ---- long reads under load ---------------------------------------------------------------------
 

@@ -242,24 +242,15 @@ sql('DROP VIEW slow_v');
 # ---- crashes while rows are rejected ------------------------------------------------------------
 
 forget();
-my $mark;
-# Until the postmaster notices, the server still takes connections.
-sub after_crash {
-    my ($log) = @_;
-    wait_until(sub { index(slurp_file($node->logfile, $log), 'was terminated by signal 9') >= 0 });
-    bring_back($node);
-}
 sub crash_at {
     my ($point, $write, $done) = @_;
     $done //= "SELECT n = $last FROM all_ids";
-    $mark = $node->data_dir . "/pipelinedb_stop_$point";
-    unlink $mark;
+    unlink $node->data_dir . "/pipelinedb_stop_$point";
     my $log = -s $node->logfile;
     eval { set_conf($node, 'pipelinedb.stop_points' => "$point:crash") };
     # The crash may come before its commit, or after it and before the session hears of it.
     my $sure = eval { sql($write); 1 };
-    ok(defined wait_until(sub { -e $mark }, 30), "$point: crashed there");
-    after_crash($log);
+    ok(crashed_at($node, $point, $log), "$point: crashed there");
     set_conf($node, 'pipelinedb.stop_points' => '');
     folded();
     sql($write) if !$sure && sql($done) ne 't';
@@ -284,7 +275,7 @@ for (1 .. 3) {
     sql('INSERT INTO m ' . rows(3000, 50));
     my $log = -s $node->logfile;
     ok(kill('KILL', fold_worker_pid($node)), 'kill -9 of the fold worker');
-    after_crash($log);
+    after_kill($node, $log);
     folded();
     is_exact("kill -9, round $_");
 }

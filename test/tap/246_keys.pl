@@ -146,10 +146,10 @@ sub exact {
 write_rows();
 exact('at first');
 for my $point (qw(fold_before_progress fold_after_progress fold_committed)) {
+    my $log = -s $node->logfile;
     set_conf($node, 'pipelinedb.stop_points' => "$point:crash");
     write_rows();
-    wait_until(sub { -e $node->data_dir . "/pipelinedb_stop_$point" }) // die "no crash at $point";
-    is_written(); # the server is back
+    crashed_at($node, $point, $log) or die "no crash at $point";
     set_conf($node, 'pipelinedb.stop_points' => '');
     exact("crash at $point");
 }

@@ -134,11 +134,9 @@ for my $point (qw(lost_counted lost_marked lost_committed)) {
         unlink $node->data_dir . "/pipelinedb_stop_$point";
         set_conf($node, 'pipelinedb.stop_points' => "$point:$action");
         load();
-        my $mark = $node->data_dir . "/pipelinedb_stop_$point";
-        ok(defined wait_until(sub { $action eq 'crash' ? -e $mark
-              : slurp_file($node->logfile, $from) =~ /stop point "$point" reached/ }, 60),
+        ok($action eq 'crash' ? crashed_at($node, $point, $from)
+              : defined wait_until(sub { slurp_file($node->logfile, $from) =~ /stop point "$point" reached/ }, 60),
             "$point: $action");
-        bring_back($node) if $action eq 'crash';
         set_conf($node, 'pipelinedb.stop_points' => '');
         becomes('b', 'lost');
         is(sql("SELECT lost_rows - $lost FROM pipelinedb.views WHERE name = 'b'"), 9400,

@@ -153,7 +153,7 @@ for my $view (@views) {
     is($from_view, $from_rows, $question);
     isnt($from_view, '', "$question: there are some");
 }
-cmp_ok($in_the_midst, '>=', 2, "the worker was ended with rows still to fold: $in_the_midst times");
+cmp_ok($in_the_midst, '>=', 1, "the worker was ended with rows still to fold: $in_the_midst times");
 views_are_active($node);
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP:/, 'nothing went wrong that the server would tell');
 $node->stop;

@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use PipelineTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use StopPoints qw(wait_until);
+use StopPoints qw(bring_back crashed_at wait_until);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -117,14 +117,14 @@ set_server($node, 'pipelinedb.idle_exit' => 300, 'pipelinedb.ttl_expiration_batc
 $node->safe_psql('postgres', q{INSERT INTO s SELECT i, pipelinedb.clock() - interval '30 minutes' FROM generate_series(1, 100) i});
 wait_folded($node);
 $node->append_conf('postgresql.conf', 'restart_after_crash = on');
+my $log_size = -s $node->logfile;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET pipelinedb.clock_offset = '6h';
     ALTER SYSTEM SET pipelinedb.stop_points = 'expiry_before_commit:crash, expiry_committed:crash'});
 $node->reload;
 $session->{run}->kill_kill;
-$node->poll_query_until('postgres', 'SELECT true') for 1 .. 2;
-wait_until(sub { -e $node->data_dir . '/pipelinedb_stop_expiry_before_commit'
-    && -e $node->data_dir . '/pipelinedb_stop_expiry_committed' }) // die 'no crash';
-$node->poll_query_until('postgres', 'SELECT true');
+crashed_at($node, $_, $log_size) or die "no crash at $_" for qw(expiry_before_commit expiry_committed);
+wait_until(sub { (() = slurp_file($node->logfile, $log_size) =~ /was terminated by signal 9/g) == 2 }) // die 'no second crash';
+bring_back($node);
 left_is(9, 'after crashes in the middle all that is expired is removed, and nothing else');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM total'), 1, 'views are there');
 views_are_active($node);

@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use PipelineTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use StopPoints qw(wait_until);
+use StopPoints qw(crashed_at wait_until);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -108,11 +108,11 @@ views_are_active($node);
 # ---- crash, dump ---------------------------------------------------------------------------------
 
 $node->append_conf('postgresql.conf', 'restart_after_crash = on');
+my $log = -s $node->logfile;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET pipelinedb.stop_points = 'fold_after_progress:crash'});
 $node->reload;
 eval { $node->psql('postgres', q{INSERT INTO s SELECT 5, pipelinedb.clock() + interval '5 days', pipelinedb.clock() + interval '5 days', 1}) };
-wait_until(sub { -e $node->data_dir . '/pipelinedb_stop_fold_after_progress' }) // die 'no crash';
-$node->poll_query_until('postgres', 'SELECT true');
+crashed_at($node, 'fold_after_progress', $log) or die 'no crash';
 wait_folded($node);
 is($node->safe_psql('postgres', q{SELECT n FROM hours WHERE k = 5 AND at > pipelinedb.clock() + interval '4 days'}), 1, 'a crash loses nothing');
 $node->safe_psql('postgres', q{INSERT INTO plain SELECT 5, at, at, 1 FROM flat WHERE at > pipelinedb.clock() + interval '4 days'});

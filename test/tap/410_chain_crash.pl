@@ -104,15 +104,13 @@ for my $point (qw(fold_before_progress fold_after_progress fold_committed fold_l
     sql("SELECT pipelinedb.deactivate('resting')");
     write_some(3);
     is(flush($node), 't', 'a tick with a reader that rests');
+    my $log = -s $node->logfile;
     eval { set_conf($node, 'pipelinedb.stop_points' => "$point:crash") };
     for (1 .. 20) {
         write_some(1);
         last if -e $mark;
     }
-    ok(defined wait_until(sub { -e $mark }, 20), "$point: crashed there");
-    # Until the postmaster notices, the server may still take connections.
-    wait_until(sub { my $is = eval { $node->psql('postgres', "SELECT pg_sleep(0.1)") };
-        return defined $is && $is == 0 }, 20);
+    ok(crashed_at($node, $point, $log), "$point: crashed there");
     back();
     exact("crash at $point", grep { $_ ne 'resting' } @all);
     write_some(2);

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node wait_folded fold_worker_pid set_server views_are_active
-    hold_worker move_worker release_worker run_scripts run_script);
+    hold_worker move_worker release_worker run_scripts run_script best_of);
 
 # A started server whose database "postgres" has the extension. The keys of %conf are settings.
 sub new_node {
@@ -55,6 +55,19 @@ sub views_are_active {
     my ($node, $name) = @_;
     is($node->safe_psql('postgres', "SELECT name, state, sqlstate, message FROM pipelinedb.views
         WHERE state <> 'active'"), '', $name // 'no view has failed');
+}
+
+# The smallest of up to five measurements, the first one below $limit. A machine that does other
+# things as well only makes times and sizes larger: what is too large five times is our fault.
+sub best_of {
+    my ($limit, $measure) = @_;
+    my $best;
+    for (1 .. 5) {
+        my $now = $measure->();
+        $best = $now if !defined $best || $now < $best;
+        last if $best < $limit;
+    }
+    return $best;
 }
 
 # Lets the fold worker of database postgres stop at $point, as soon as there is something to

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(set_conf all_stop_points flush wait_until hold_at held_at release_all bring_back
-    kill_hard spool_bytes);
+    after_kill crashed_at kill_hard spool_bytes);
 
 # Changes settings of the running server; every process takes them at its next turn.
 sub set_conf {
@@ -87,6 +87,24 @@ sub bring_back {
     # A psql that is refused may be gone before its input is written: then psql() dies.
     wait_until(sub { (eval { $node->psql('postgres', 'SELECT 1') } // 1) == 0 })
       // die 'the server is not back';
+}
+
+# After kill -9 of a child of the postmaster: the server is back. $log is the size of the log before.
+# Until the postmaster has noticed, it takes connections, which it ends soon after.
+sub after_kill {
+    my ($node, $log) = @_;
+    wait_until(sub { index(slurp_file($node->logfile, $log), 'was terminated by signal 9') >= 0 })
+      // die 'the postmaster does not notice';
+    bring_back($node);
+}
+
+# True when a process has crashed at $point, and then the server is back.
+sub crashed_at {
+    my ($node, $point, $log) = @_;
+    my $mark = $node->data_dir . "/pipelinedb_stop_$point";
+    wait_until(sub { -e $mark }, 60) // return 0;
+    after_kill($node, $log);
+    return 1;
 }
 
 sub spool_bytes {
