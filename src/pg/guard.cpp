@@ -1,6 +1,7 @@
 #include "pg/guard.hpp"
 
 extern "C" {
+#include "mb/pg_wchar.h"
 #include "utils/resowner.h"
 }
 
@@ -99,6 +100,26 @@ Failure top_level(Callback fn, void *arg)
     PG_END_TRY();
     MemoryContextSwitchTo(context);
     return failure;
+}
+
+void in_database_encoding(Callback fn, void *arg)
+{
+    int const encoding = pg_get_client_encoding();
+    if (encoding == GetDatabaseEncoding()) {
+        fn(arg);
+        return;
+    }
+    PG_TRY();
+    {
+        // Not by the setting: that cannot be changed in a parallel operation (variable.c).
+        SetClientEncoding(GetDatabaseEncoding());
+        fn(arg);
+    }
+    PG_FINALLY();
+    {
+        SetClientEncoding(encoding);
+    }
+    PG_END_TRY();
 }
 
 } // namespace pipeline::pg

@@ -85,6 +85,11 @@ Failure trial(Callback fn, void *arg);
 /// inside a client's transaction. `fn` starts and commits its own transaction.
 Failure top_level(Callback fn, void *arg);
 
+/// Runs `fn(arg)` with the database's encoding as that of the client, which is put back afterwards,
+/// also on ERROR. Send and receive functions convert text from and to the client's (pqformat.c),
+/// but what one process keeps another one reads, whose client is another.
+void in_database_encoding(Callback fn, void *arg);
+
 /// The same with a lambda.
 template <typename Fn> Failure subtransaction(Fn &&fn)
 {
@@ -95,6 +100,12 @@ template <typename Fn> Failure subtransaction(Fn &&fn)
 template <typename Fn> Failure trial(Fn &&fn)
 {
     return trial([](void *arg) { (*static_cast<std::remove_reference_t<Fn> *>(arg))(); }, &fn);
+}
+
+template <typename Fn> void in_database_encoding(Fn &&fn)
+{
+    in_database_encoding([](void *arg) { (*static_cast<std::remove_reference_t<Fn> *>(arg))(); },
+                         &fn);
 }
 
 template <typename Fn> Failure top_level(Fn &&fn)

@@ -1,5 +1,6 @@
 #include "reader/combined_state.hpp"
 
+#include "pg/guard.hpp"
 #include "pg/scope.hpp"
 #include "view/combined_form.hpp"
 
@@ -115,9 +116,11 @@ void write_value(StateText *text, Datum value, CombinedBytes *parts)
         parts->state_size = strlen(parts->state) + 1;
         return;
     }
-    const bytea *const bytes = text->kind == CombinedKind::kBinary
-                                   ? SendFunctionCall(&text->output, value)
-                                   : DatumGetByteaPP(value);
+    bytea *bytes = nullptr;
+    if (text->kind == CombinedKind::kBinary)
+        pg::in_database_encoding([&] { bytes = SendFunctionCall(&text->output, value); });
+    else
+        bytes = DatumGetByteaPP(value);
     parts->state = VARDATA_ANY(bytes);
     parts->state_size = VARSIZE_ANY_EXHDR(bytes);
 }
@@ -141,7 +144,9 @@ Datum read_value(StateText *text, const CombinedBytes &parts)
     initStringInfo(&buffer);
     appendBinaryStringInfo(&buffer, parts.state, int(parts.state_size));
     if (text->kind == CombinedKind::kBinary) {
-        Datum const value = ReceiveFunctionCall(&text->input, &buffer, text->io_param, -1);
+        Datum value = Datum(0);
+        pg::in_database_encoding(
+            [&] { value = ReceiveFunctionCall(&text->input, &buffer, text->io_param, -1); });
         if (buffer.cursor != buffer.len)
             refuse_bytes();
         return value;

@@ -195,4 +195,20 @@ write_rows(200);
 compare('restored', 'v');
 compare_deltas('restored and more');
 views_are_active($node);
+
+# What is kept is in the encoding of the database: a parallel worker knows no other, a reader's client
+# may have another one.
+sql("CREATE DATABASE letters ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0");
+$db = 'letters';
+sql("CREATE EXTENSION pipeline_ext;
+    CREATE FOREIGN TABLE st (a int, t text) SERVER pipelinedb;
+    CREATE VIEW by_a AS SELECT a, max(t) AS last FROM st GROUP BY a;
+    CREATE VIEW over_a AS SELECT combine((delta).last) AS last FROM output_of('by_a');
+    INSERT INTO st SELECT i, chr(228) || 'z' FROM generate_series(1, 100) i;
+    SELECT pipelinedb.flush(); ALTER TABLE by_a_mrel SET (parallel_workers = 2)");
+my $parallel = "SET parallel_setup_cost = 0; SET min_parallel_table_scan_size = 0;
+    SET parallel_leader_participation = off; SET client_encoding = 'LATIN1'";
+like(sql("$parallel; EXPLAIN SELECT combine(last) FROM by_a"), qr/Gather/, 'a parallel plan');
+is(sql("$parallel; SELECT convert_to(combine(last), 'UTF8') FROM by_a"), '\\xc3a47a', 'from a parallel worker');
+is(sql("$parallel; SELECT convert_to(last, 'UTF8') FROM over_a"), '\\xc3a47a', 'from a table');
 done_testing();
